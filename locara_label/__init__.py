@@ -1,0 +1,1 @@
+"""Segmentation assistance for people who label data."""

@@ -1,0 +1,11 @@
+"""The `locara-label` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done in part (some inputs failed)."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    from locara_label.cli.app import app  # noqa: PLC0415 - `locara_label.cli` stays importable without click
+
+    sys.exit(app.main(standalone_mode=False, prog_name="locara-label"))

@@ -1,0 +1,60 @@
+"""The root command. Subcommands are imported when they are called, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from locara_label.cli.output import EXIT_FAILED, EXIT_USAGE, report
+from locara_label.errors import BadOption, LocaraError
+
+COMMANDS = {
+    "coco": ("locara_label.cli.coco", "Check COCO files."),
+    "cutout": ("locara_label.cli.cutout", "Remove the background of a picture."),
+    "doctor": ("locara_label.cli.doctor", "Say what is installed, what works and what is wrong."),
+    "models": ("locara_label.cli.models", "List, pull, verify and remove model weights."),
+    "prelabel": ("locara_label.cli.prelabel", "Pre-label a folder of pictures into a COCO data set."),
+    "segment": ("locara_label.cli.segment", "Segment pictures into overlays and JSON."),
+}
+
+
+class Root(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+
+    def main(self, *args: Any, **kwargs: Any) -> int:
+        """Runs a command and maps what happened to an exit code; a `LocaraError` is printed, never shown as a traceback."""
+        try:
+            code = super().main(*args, **kwargs)
+        except BadOption as error:
+            report(error)
+            return EXIT_USAGE
+        except LocaraError as error:
+            report(error)
+            return EXIT_FAILED
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except click.exceptions.Abort:
+            print("aborted", file=sys.stderr)
+            return EXIT_FAILED
+        return code if isinstance(code, int) else 0
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="locara-label")
+def app() -> None:
+    """Segmentation assistance for people who label data."""
