@@ -6,6 +6,6 @@ import sys
 
 
 def main() -> None:
-    from locara_label.cli.app import app  # noqa: PLC0415 - `locara_label.cli` stays importable without click
+    from locara_label.cli.app import run
 
-    sys.exit(app.main(standalone_mode=False, prog_name="locara-label"))
+    sys.exit(run())

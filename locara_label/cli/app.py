@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from typing import Any
 
 import click
 
-from locara_label.cli.output import EXIT_FAILED, EXIT_USAGE, report
+from locara_label.cli.output import EXIT_FAILED, EXIT_OK, EXIT_USAGE, note, report
 from locara_label.errors import BadOption, LocaraError
 
 COMMANDS = {
@@ -35,26 +33,27 @@ class Root(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
 
-    def main(self, *args: Any, **kwargs: Any) -> int:
-        """Runs a command and maps what happened to an exit code; a `LocaraError` is printed, never shown as a traceback."""
-        try:
-            code = super().main(*args, **kwargs)
-        except BadOption as error:
-            report(error)
-            return EXIT_USAGE
-        except LocaraError as error:
-            report(error)
-            return EXIT_FAILED
-        except click.ClickException as error:
-            error.show()
-            return error.exit_code
-        except click.exceptions.Abort:
-            print("aborted", file=sys.stderr)
-            return EXIT_FAILED
-        return code if isinstance(code, int) else 0
-
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="locara-label")
 def app() -> None:
     """Segmentation assistance for people who label data."""
+
+
+def run(args: list[str] | None = None) -> int:
+    """Runs a command line and gives its exit code; a `LocaraError` is printed, never shown as a traceback."""
+    try:
+        code = app.main(args=args, prog_name="locara-label", standalone_mode=False)
+    except BadOption as error:
+        report(error)
+        return EXIT_USAGE
+    except LocaraError as error:
+        report(error)
+        return EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Abort:
+        note("aborted")
+        return EXIT_FAILED
+    return code if isinstance(code, int) else EXIT_OK

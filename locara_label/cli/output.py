@@ -1,4 +1,4 @@
-"""What commands print: one JSON object on standard output with --json, else lines for people; everything else on standard error."""
+"""What commands print: one JSON object with --json, else lines for people; the rest goes to standard error."""
 
 from __future__ import annotations
 
