@@ -1,0 +1,1 @@
+"""The weightless graphs, made by `tools/build_graphs.py`."""
