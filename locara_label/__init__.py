@@ -35,13 +35,15 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'locara_label' has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    value = getattr(import_module(f"locara_label.{module}"), attribute)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'locara_label' has no attribute {name!r}")
+        module, attribute = _HOMES[name]
+        value = getattr(import_module(f"locara_label.{module}"), attribute)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,7 @@ groups. Source of the format: maskApi.c of the COCO API.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +19,46 @@ from locara_label.errors import BadMask
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+_MAX_PIXELS = (1 << 32) - 1
+"""What pycocotools can count."""
+
+_TILE = 512
+_MAX_OUTLINE_PX = 1 << 22
+"""pycocotools walks a polygon in fifths of a pixel and holds every step."""
+
 
 def encode(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
-    """[H, W] bool or 0/1 uint8 to compressed counts. Column-major input is encoded without a copy."""
+    """[H, W] bool or 0/1 uint8 to compressed counts. Column-major input is encoded without a copy.
+
+    Raises:
+        BadMask: the array has another shape or type, or values above 1 (every change of value would start a run).
+    """
     if mask.ndim != 2 or mask.dtype not in (np.bool_, np.uint8):
         raise BadMask(f"a mask is a bool or uint8 array [H, W], got {mask.dtype} {mask.shape}")
     if mask.size == 0:
         return b""
-    columns = np.asfortranarray(mask).view(np.uint8)
+    if mask.dtype == np.uint8 and mask.max() > 1:
+        raise BadMask(f"a uint8 mask holds 0 and 1, got {mask.max()}", code="mask.values")
+    columns = _column_major(mask).view(np.uint8)
     return bytes(coco.encode(columns)["counts"])
+
+
+def _column_major(array: NDArray[Any]) -> NDArray[Any]:
+    """The same values column by column; in tiles that fit the cache, ten times as fast as numpy's own copy."""
+    if array.flags.f_contiguous:
+        return array
+    columns = np.empty(array.shape, array.dtype, order="F")
+    for top in range(0, array.shape[0], _TILE):
+        for left in range(0, array.shape[1], _TILE):
+            tile = slice(top, top + _TILE), slice(left, left + _TILE)
+            columns[tile] = array[tile]
+    return columns
 
 
 def encode_labels(labels: NDArray[np.integer]) -> dict[int, bytes]:
     """[H, W] integer label map to one compressed RLE for each value that occurs, in one pass over the runs of all labels."""
     height, width = labels.shape
-    flat = np.asfortranarray(labels).reshape(-1, order="F")
+    flat = _column_major(labels).reshape(-1, order="F")
     if flat.size == 0:
         return {}
     starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
@@ -58,11 +84,10 @@ def decode(counts: bytes, size: Size) -> NDArray[np.bool_]:
     Raises:
         BadMask: the runs do not add up to H * W.
     """
-    check(counts, size)
-    if size[0] * size[1] == 0:
-        return np.zeros(size, bool, order="F")
-    array: NDArray[np.uint8] = coco.decode(_coco(counts, size))
-    return array.view(np.bool_)
+    runs = run_lengths(counts)
+    _check_runs(runs, size)
+    foreground = np.arange(len(runs)) % 2 == 1
+    return np.repeat(foreground, runs).reshape(size, order="F")
 
 
 def compress(counts: Sequence[int] | NDArray[np.int64], size: Size) -> bytes:
@@ -71,7 +96,10 @@ def compress(counts: Sequence[int] | NDArray[np.int64], size: Size) -> bytes:
     Raises:
         BadMask: a run is negative or not a whole number, or the runs do not add up to H * W.
     """
-    runs = np.asarray(counts)
+    try:
+        runs = np.asarray(counts)
+    except ValueError as error:
+        raise BadMask("run lengths are a flat list of whole numbers", code="mask.counts") from error
     if runs.ndim != 1 or (runs.size and not np.issubdtype(runs.dtype, np.integer)):
         raise BadMask("run lengths are a flat list of whole numbers", code="mask.counts")
     _check_runs(runs.astype(np.int64), size)
@@ -123,8 +151,10 @@ def _check_runs(runs: NDArray[np.int64], size: Size) -> None:
     height, width = size
     if height < 0 or width < 0:
         raise BadMask(f"a mask size is not negative, got {height} x {width}", code="mask.size")
-    if runs.size and runs.min() < 0:
-        raise BadMask("a run length is negative", code="mask.counts")
+    if height * width > _MAX_PIXELS:
+        raise BadMask(f"a mask of {height} x {width} has more than {_MAX_PIXELS} pixels", code="mask.size")
+    if runs.size and not 0 <= runs.min() <= runs.max() <= _MAX_PIXELS:
+        raise BadMask("a run length is negative or longer than any mask", code="mask.counts")
     if int(runs.sum()) != height * width:
         raise BadMask(
             f"runs add up to {int(runs.sum())}, a mask of {height} x {width} has {height * width} pixels", code="mask.size"
@@ -167,12 +197,26 @@ def from_polygons(polygons: Sequence[Sequence[float]], size: Size) -> bytes:
     """COCO polygons, each [x0, y0, x1, y1, ...] in pixels, rasterised by the COCO rule and united.
 
     Raises:
-        BadMask: a polygon with fewer than three corners or with a coordinate that is not finite.
+        BadMask: a polygon with fewer than three corners, with a coordinate that is not a finite number, or of an outline
+            so long that no picture has it.
     """
-    for polygon in polygons:
-        if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(np.asarray(polygon, float)).all():
-            raise BadMask("a polygon is at least three finite x, y pairs", code="mask.polygon")
-    if not polygons:
+    outlines = [_outline(polygon) for polygon in polygons]
+    _check_runs(np.array([size[0] * size[1]]), size)
+    if not outlines or size[0] * size[1] == 0:
         return encode(np.zeros(size, np.uint8))
-    rles = coco.frPyObjects([[float(v) for v in polygon] for polygon in polygons], size[0], size[1])
+    rles = coco.frPyObjects(outlines, size[0], size[1])
     return bytes(coco.merge(rles)["counts"])
+
+
+def _outline(polygon: Sequence[float]) -> list[float]:
+    try:
+        corners = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadMask("a polygon is a flat list of numbers", code="mask.polygon") from error
+    if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2 or not np.isfinite(corners).all():
+        raise BadMask("a polygon is at least three finite x, y pairs", code="mask.polygon")
+    steps = np.abs(np.diff(corners.reshape(-1, 2), axis=0, append=corners[None, :2])).max(axis=1)
+    if steps.sum() > _MAX_OUTLINE_PX or np.abs(corners).max() > _MAX_OUTLINE_PX:
+        raise BadMask(f"a polygon has an outline of more than {_MAX_OUTLINE_PX} pixels", code="mask.polygon")
+    flat: list[float] = corners.tolist()
+    return flat

@@ -99,7 +99,13 @@ class Mask:
         return self._merge(others, intersect=True)
 
     def crop(self, box: Box) -> Mask:
-        """The part inside a box, rounded outwards to whole pixels and clipped to the picture, as a mask of the box's own size."""
+        """The part inside a box, rounded outwards to whole pixels and clipped to the picture, as a mask of the box's own size.
+
+        Raises:
+            BadMask: no pixel lies inside the box.
+        """
+        if not np.isfinite([box.x0, box.y0, box.x1, box.y1]).all():
+            raise BadMask(f"{box} is not finite", code="mask.crop")
         height, width = self.size
         x0, y0 = max(int(np.floor(box.x0)), 0), max(int(np.floor(box.y0)), 0)
         x1, y1 = min(int(np.ceil(box.x1)), width), min(int(np.ceil(box.y1)), height)

@@ -33,6 +33,8 @@ SWIN = {
     "base": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12, "image_size": 384},
     "large": {"embed_dim": 192, "depths": [2, 2, 18, 2], "num_heads": [6, 12, 24, 48], "window_size": 12, "image_size": 384},
 }
+MASK2FORMER = (("tiny", 100), ("small", 100), ("base", 100), ("base", 200), ("large", 100), ("large", 200))
+"""Published backbones and numbers of object queries."""
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
@@ -41,29 +43,27 @@ class Architecture:
     """One graph to build.
 
     Attributes:
-        build: gives the transformers model for a number of labels and of queries.
+        build: gives the transformers model for a number of labels.
         outputs: names of the graph's outputs, which are attributes of the model's output.
         example_px: height and width of the example input, multiples of 32.
         fixed_size: the graph accepts only `example_px` (Swin's window shifts are constants of the size).
-        queries: whether the model has object queries.
     """
 
-    build: Callable[[int, int], Any]
+    build: Callable[[int], Any]
     outputs: tuple[str, ...]
     example_px: tuple[int, int]
     fixed_size: bool = False
-    queries: bool = False
 
 
 def segformer(variant: str) -> Architecture:
-    def build(labels: int, _queries: int) -> Any:
+    def build(labels: int) -> Any:
         return SegformerForSemanticSegmentation(SegformerConfig(num_labels=labels, **SEGFORMER[variant]))
 
     return Architecture(build, ("logits",), (128, 160))
 
 
-def mask2former(variant: str) -> Architecture:
-    def build(labels: int, queries: int) -> Any:
+def mask2former(variant: str, queries: int) -> Architecture:
+    def build(labels: int) -> Any:
         swin = SwinConfig(drop_path_rate=0.3, out_features=STAGES, **SWIN[variant])
         return Mask2FormerForUniversalSegmentation(
             Mask2FormerConfig(backbone_config=swin, num_labels=labels, num_queries=queries)
@@ -72,12 +72,12 @@ def mask2former(variant: str) -> Architecture:
     return _mask2former(build, (384, 384))
 
 
-def _mask2former(build: Callable[[int, int], Any], size: tuple[int, int]) -> Architecture:
-    return Architecture(build, ("class_queries_logits", "masks_queries_logits"), size, fixed_size=True, queries=True)
+def _mask2former(build: Callable[[int], Any], size: tuple[int, int]) -> Architecture:
+    return Architecture(build, ("class_queries_logits", "masks_queries_logits"), size, fixed_size=True)
 
 
 def segformer_mini() -> Architecture:
-    def build(labels: int, _queries: int) -> Any:
+    def build(labels: int) -> Any:
         config = SegformerConfig.from_pretrained(MINI / "segformer")
         return SegformerForSemanticSegmentation(_relabel(config, labels))
 
@@ -85,9 +85,8 @@ def segformer_mini() -> Architecture:
 
 
 def mask2former_mini() -> Architecture:
-    def build(labels: int, queries: int) -> Any:
+    def build(labels: int) -> Any:
         config = Mask2FormerConfig.from_pretrained(MINI / "mask2former")
-        config.num_queries = queries
         return Mask2FormerForUniversalSegmentation(_relabel(config, labels))
 
     size = json.loads((MINI / "mask2former" / "preprocessor_config.json").read_text())["size"]
@@ -101,7 +100,7 @@ def _relabel(config: Any, labels: int) -> Any:
 
 ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
     **{f"segformer-{v}": lambda v=v: segformer(v) for v in SEGFORMER},  # type: ignore[misc]
-    **{f"mask2former-swin-{v}": lambda v=v: mask2former(v) for v in SWIN},  # type: ignore[misc]
+    **{f"mask2former-swin-{v}-q{q}": lambda v=v, q=q: mask2former(v, q) for v, q in MASK2FORMER},  # type: ignore[misc]
     "segformer-mini": segformer_mini,
     "mask2former-mini": mask2former_mini,
 }

@@ -6,8 +6,8 @@
 
 A graph is a zip of `graph.onnx`, which has no weights at all, and `tensors.json`, which says for every weight which bytes of
 which tensor of the official file it is. The link is found by content: the architecture is filled with random numbers, written
-with `save_pretrained` (which gives the official names) and exported unfolded; equal bytes are the same tensor. Each graph is exported
-twice, with other numbers of labels and queries: dimensions that differ become symbols, everything else must be equal.
+with `save_pretrained` (which gives the official names) and exported with unfolded weights; equal bytes are the same tensor.
+Each graph is exported twice, with two numbers of labels: dimensions that differ become symbols, the rest must be equal.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from onnx import numpy_helper
 from safetensors import safe_open
 
 from tools.architectures import ARCHITECTURES, Architecture, Exported, randomise
+from tools.folding import fold
 
 GRAPHS = Path(__file__).parent.parent / "locara_label" / "graphs"
 OPSET = 17
-LABELS, QUERIES = (11, 17), (7, 13)
+LABELS = (11, 17)
 DTYPES = {onnx.TensorProto.FLOAT: "F32"}
 
 
@@ -48,28 +49,33 @@ class Reference:
     shape: tuple[int, ...]
 
 
-def export(architecture: Architecture, labels: int, queries: int, folder: Path) -> tuple[onnx.ModelProto, dict[str, bytes]]:
+def export(architecture: Architecture, labels: int, folder: Path) -> tuple[onnx.ModelProto, dict[str, bytes]]:
     """The unfolded graph of a randomised model, and the contents of the file that `save_pretrained` writes for it."""
     torch.manual_seed(0)
-    model = architecture.build(labels, queries).eval()
+    model = architecture.build(labels).eval()
     randomise(model, seed=labels)
     model.save_pretrained(folder)
     path = folder / "export.onnx"
-    axes = {0: "batch"} if architecture.fixed_size else {0: "batch", 2: "height", 3: "width"}
+    axes = {} if architecture.fixed_size else {"pixel_values": {0: "batch", 2: "height", 3: "width"}}
+    pixel_values = torch.randn(1 if architecture.fixed_size else 2, 3, *architecture.example_px)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Exported(model, architecture.outputs),
-            (torch.randn(1 if architecture.fixed_size else 2, 3, *architecture.example_px),),
+            (pixel_values,),
             str(path),
             input_names=["pixel_values"],
             output_names=list(architecture.outputs),
-            dynamic_axes={"pixel_values": axes, **{name: {0: "batch"} for name in architecture.outputs}},
+            dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
             do_constant_folding=False,
         )
-    return onnx.load(str(path)), _stored(folder)
+    graph = onnx.load(str(path))
+    strip(graph)
+    if architecture.fixed_size:
+        fold(graph, pixel_values.numpy())
+    return graph, _stored(folder)
 
 
 def _stored(folder: Path) -> dict[str, bytes]:
@@ -138,13 +144,12 @@ def rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
             node.input[index] = names.get(name, name)
 
 
-def weightless(name: str, labels: int, queries: int) -> tuple[bytes, dict[str, Reference], list[str]]:
+def weightless(name: str, labels: int) -> tuple[bytes, dict[str, Reference], list[str]]:
     """The graph without weights, its references by initializer name, and the stored float tensors that it does not use."""
     architecture = ARCHITECTURES[name]()
     with tempfile.TemporaryDirectory() as folder:
-        model, stored = export(architecture, labels, queries, Path(folder))
+        model, stored = export(architecture, labels, Path(folder))
     references = bind(model, stored)
-    strip(model)
     names = {old: f"{new.tensor}@{new.offset}" if new.offset else new.tensor for old, new in references.items()}
     rename(model, names)
     used = {reference.tensor for reference in references.values()}
@@ -157,10 +162,10 @@ def weightless(name: str, labels: int, queries: int) -> tuple[bytes, dict[str, R
 
 def build(name: str) -> bytes:
     """The bytes of one shipped graph."""
-    graph, references, unused = weightless(name, LABELS[0], QUERIES[0])
-    other_graph, other, _ = weightless(name, LABELS[1], QUERIES[1])
+    graph, references, unused = weightless(name, LABELS[0])
+    other_graph, other, _ = weightless(name, LABELS[1])
     if graph != other_graph or references.keys() != other.keys():
-        raise SystemExit(f"{name}: the graph depends on the number of labels or queries")
+        raise SystemExit(f"{name}: the graph depends on the number of labels")
     architecture = ARCHITECTURES[name]()
     table = {
         "format": 1,
@@ -180,15 +185,13 @@ def _row(key: str, reference: Reference, other: tuple[int, ...]) -> dict[str, An
 
 
 def _symbol(one: int, other: int) -> int | str:
-    """A dimension of the two exports: the same number, or a symbol (with its distance: classes are labels + 1 "no object")."""
+    """A dimension of the two exports: the same number, or labels (classes are labels + 1, the last being "no object")."""
     if one == other:
         return one
-    for symbol, pair in (("labels", LABELS), ("queries", QUERIES)):
-        if other - one == pair[1] - pair[0] and one >= pair[0]:
-            extra = one - pair[0]
-            if extra < 2:
-                return f"{symbol}+{extra}" if extra else symbol
-    raise SystemExit(f"a dimension of {one} and {other} is neither labels nor queries")
+    extra = one - LABELS[0]
+    if other - LABELS[1] != extra or extra not in (0, 1):
+        raise SystemExit(f"dimensions of {one} and {other} do not come from the number of labels")
+    return f"labels+{extra}" if extra else "labels"
 
 
 def pack(members: dict[str, bytes]) -> bytes:

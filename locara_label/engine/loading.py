@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from locara_label import settings as environment
 from locara_label.errors import BadOption, BadWeights, LocaraError, NotDownloaded
 from locara_label.models import registry
 from locara_label.models.base import SegmentationModel
@@ -16,19 +17,11 @@ from locara_label.runtime.skeleton import bind, open_skeleton
 from locara_label.settings import Settings
 from locara_label.weights import catalogue
 from locara_label.weights.catalogue import Row
-from locara_label.weights.hub import Hub
-from locara_label.weights.store import Store
 from locara_label.weights.tensors import open_tensors
 
 MINI = {"panoptic": "mask2former-mini", "instance": "mask2former-mini", "semantic": "segformer-mini"}
 MAX_JSON = 4 << 20
 MAX_ONNX = 2 << 30
-
-
-def open_store(settings: Settings) -> Store:
-    """The weights of this machine."""
-    token = settings.token.get_secret_value() if settings.token else None
-    return Store(settings.cache_dir, Hub(settings.endpoint, tuple(settings.mirrors), token, settings.offline))
 
 
 def find_row(name: str, task: str | None = None) -> Row:
@@ -70,9 +63,9 @@ def load(
         UnknownModel, NotDownloaded, BadWeights, BadOption: the name, the files or the arguments are wrong.
         MissingRuntime, DeviceUnavailable: there is no ONNX Runtime, or not for this device.
     """
-    settings = settings or Settings()
+    settings = settings or environment.load()
     row = find_row(name, task)
-    store = open_store(settings)
+    store = settings.store()
     store.states.loading(row.name)
     try:
         folder = store.folder(row) if weights is None else _local_folder(weights)
@@ -96,16 +89,25 @@ def _options(settings: Settings, device: str | None) -> Options:
 
 
 def _assemble(row: Row, folder: Path, options: Options) -> SegmentationModel:
-    session = _published_onnx(folder / row.onnx, options) if row.onnx else _weightless(row, folder, options)
-    known = catalogue.labels(row.labels) if row.labels else ()
     config, preprocessor = (_read_json(folder / name) for name in ("config.json", "preprocessor_config.json"))
+    session = _open(row, folder, config, options)
+    known = catalogue.labels(row.labels) if row.labels else ()
     return registry.build(row.family, registry.Parts(row.name, row.task, session, config, preprocessor, known))
 
 
-def _weightless(row: Row, folder: Path, options: Options) -> Session:
+def _open(row: Row, folder: Path, config: dict[str, Any], options: Options) -> Session:
+    return _published_onnx(folder / row.onnx, options) if row.onnx else _weightless(_graph_name(row, config), folder, options)
+
+
+def _graph_name(row: Row, config: dict[str, Any]) -> str:
+    """The graph of a row; those with object queries are made for a number of them, which the weights' own config knows best."""
     if row.graph is None:
         raise BadWeights(f"the catalogue names no graph for {row.name}", code="weights.graph")
-    skeleton, tensors = open_skeleton(row.graph), open_tensors(folder)
+    return row.graph if row.queries is None else f"{row.graph}-q{config.get('num_queries', row.queries)}"
+
+
+def _weightless(graph: str, folder: Path, options: Options) -> Session:
+    skeleton, tensors = open_skeleton(graph), open_tensors(folder)
     identity = sha256(skeleton.graph + tensors.identity.encode()).hexdigest()
     return open_session(bind(skeleton, tensors), options, identity)
 

@@ -132,8 +132,8 @@ def _segments(
 ) -> list[tuple[Label, float, Mask]]:
     """Masks of the valid queries; queries of one stuff class share the region and the score of the first of them."""
     first: dict[Label, int] = {}
-    merged = np.full(len(queries), len(queries))
-    for query in np.flatnonzero(valid):
+    merged = np.full(len(queries), len(queries), np.uint16)
+    for query in np.flatnonzero(valid).tolist():
         label = queries[query][0]
         merged[query] = first.setdefault(label, query) if label.is_stuff else query
     regions = rle.encode_labels(merged[owner])

@@ -78,7 +78,7 @@ def parse(config: Mapping[str, Any]) -> Processor:
         raise BadWeights(f"the preprocessor config cannot be used: {error}", code="weights.processor") from error
 
 
-def _size(config: Mapping[str, Any]) -> dict[str, int | None]:
+def _size(config: Mapping[str, Any]) -> dict[str, Any]:
     size = config.get("size")
     if not config.get("do_resize", True) or size is None:
         return {}

@@ -28,7 +28,8 @@ class Segformer:
         """Float32 [classes, h, w], at a quarter of the model's input size."""
         pixels = self._processor.prepare(checked(image))
         found = self._session.run({self._session.inputs[0]: pixels}, stop=limit.stop, deadline_s=limit.deadline_s)
-        return finite(found[self._session.outputs[0]])[0]
+        logits: NDArray[np.float32] = finite(found[self._session.outputs[0]])[0]
+        return logits
 
     def segment_map(self, image: Image, limit: Limit = NO_LIMIT) -> NDArray[np.integer]:
         """Label index of every pixel, [H, W], unsigned; the index is the official one of the model.

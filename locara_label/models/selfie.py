@@ -23,7 +23,8 @@ class Selfie:
     """
 
     def __init__(self, name: str, session: Session) -> None:
-        self.name, self.labels, self.provider = name, (PERSON,), session.provider
+        self.name, self.provider = name, session.provider
+        self.labels: tuple[Label, ...] = (PERSON,)
         self._session = session
         self._size, self._bytes_last = _layout(name, session)
 

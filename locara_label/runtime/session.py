@@ -160,7 +160,9 @@ def open_session(graph: BoundGraph | bytes, options: Options, identity: str = ""
     cached = options.cache.find(identity, asked) if options.cache and identity else None
     if cached is not None:
         try:
-            raw = ort.InferenceSession(str(cached), _session_options(options), providers=list(asked))
+            settings = _session_options(options)
+            settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised already
+            raw = ort.InferenceSession(str(cached), settings, providers=list(asked))
         except Exception:  # noqa: BLE001 - a damaged cache entry may fail in any way; it is only a cache
             options.cache.drop(identity, asked)  # type: ignore[union-attr]
         else:

@@ -1,0 +1,177 @@
+"""One loaded model working through shards: fetch, decode, label, write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from locara_label import images
+from locara_label.batch.folder import Folder
+from locara_label.batch.inputs import Item
+from locara_label.batch.plan import Plan, Shard
+from locara_label.batch.prefetch import ahead
+from locara_label.batch.rows import Failed, Failure, Row, labelled, to_line
+from locara_label.errors import BadImage, Cancelled, LocaraError, PlanChanged
+from locara_label.models.base import Image, Limit, SegmentationModel
+from locara_label.runtime.session import Stop
+
+
+@dataclass
+class Control:
+    """How whoever started a job steers it from other threads.
+
+    Attributes:
+        stop: ends the picture that is being worked on, and with it the job.
+        finishing: the shard that is being worked on is the last.
+        tick: called after each picture.
+    """
+
+    stop: Stop = field(default_factory=Stop)
+    finishing: threading.Event = field(default_factory=threading.Event)
+    tick: Callable[[], None] = lambda: None
+
+    @property
+    def is_ending(self) -> bool:
+        return self.finishing.is_set() or self.stop.is_set
+
+
+class ModelSource:
+    """Loads a model when it is first needed. Travels to other processes without the loaded model."""
+
+    def __init__(self, load: Callable[[], SegmentationModel]) -> None:
+        self._load = load
+        self._model: SegmentationModel | None = None
+
+    def get(self) -> SegmentationModel:
+        """The model; the same one each time."""
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_load": self._load, "_model": None}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished shard: its number, how many pictures it has, and those that failed."""
+
+    shard: int
+    pictures: int
+    failed: tuple[Failed, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a process needs to work on shards of a plan; picklable where the model source is.
+
+    Attributes:
+        root: folder of the pictures.
+        folder: folder of the job, the same for all workers.
+        limits: what a picture may cost.
+        deadline_s: seconds that the model may take for a picture.
+    """
+
+    plan: Plan
+    root: Path
+    folder: Path
+    source: ModelSource
+    limits: images.Limits = images.DEFAULT_LIMITS
+    deadline_s: float | None = None
+
+    def open(self, control: Control | None = None) -> Worker:
+        """Loads the model.
+
+        Raises:
+            PlanChanged: it is another model than the plan was made with.
+        """
+        model = self.source.get()
+        check_model(self.plan, model)
+        return Worker(self, model, control or Control())
+
+
+def check_model(plan: Plan, model: SegmentationModel) -> None:
+    """Refuses a model that would give other rows than those of the plan's finished shards.
+
+    Raises:
+        PlanChanged: the labels differ, or the execution provider.
+    """
+    if plan.provider != model.provider:
+        raise PlanChanged(f"the finished shards ran on {plan.provider}, the model is now on {model.provider}; {HOW_TO_GO_ON}")
+    if plan.labels != model.labels:
+        raise PlanChanged(f"the labels of {plan.model} are not those of the finished shards; {HOW_TO_GO_ON}")
+
+
+HOW_TO_GO_ON = "use --new to start afresh, or another --out"
+
+
+class Worker:
+    """Works on shards with one model; not to be shared by threads."""
+
+    def __init__(self, task: Task, model: SegmentationModel, control: Control) -> None:
+        self._task, self._model, self._control = task, model, control
+        self._folder = Folder(task.folder)
+        self._threads = 1 if model.provider == "CPUExecutionProvider" else 2
+
+    def outcomes(self, shards: Iterable[Shard]) -> Iterator[Outcome]:
+        """Writes shard after shard. Pictures of the next shard are decoded while the last ones of a shard are worked on.
+
+        Raises:
+            Cancelled: `Control.stop` was set; the shard in work is lost.
+            BatchError: the disk refuses a shard.
+        """
+        todo = list(shards)
+        items = (item for shard in todo for item in shard.items)
+        with closing(ahead(items, self._fetch, self._threads, 1 + self._threads)) as fetched:
+            for shard in todo:
+                if self._control.is_ending:
+                    return
+                yield self._run(shard, islice(fetched, len(shard.items)))
+
+    def _run(self, shard: Shard, fetched: Iterable[tuple[Item, Image | Failure]]) -> Outcome:
+        lines: list[bytes] = []
+        failed: list[Failed] = []
+        for item, picture in fetched:
+            row = Failed(item.file_name, picture) if isinstance(picture, Failure) else self._label(item, picture)
+            del picture  # the next one is decoded meanwhile
+            lines.append(to_line(row))
+            failed += [row] if isinstance(row, Failed) else []
+            self._control.tick()
+        self._folder.write_shard(shard, lines)
+        return Outcome(shard.number, len(lines), tuple(failed))
+
+    def _fetch(self, item: Item) -> Image | Failure:
+        path = self._task.root / item.file_name
+        try:
+            image = images.read(path, self._task.limits)
+            _check_unchanged(path, item)
+        except Exception as error:  # noqa: BLE001 - one bad picture never ends a job
+            return _failure(error)
+        return image
+
+    def _label(self, item: Item, image: Image) -> Row:
+        limit = Limit(self._control.stop, self._task.deadline_s)
+        try:
+            found = self._model.segment(image, self._task.plan.threshold, limit)
+            return labelled(item.file_name, (image.shape[0], image.shape[1]), found)
+        except Cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - one picture that a model cannot stand never ends a job
+            return Failed(item.file_name, _failure(error))
+
+
+def _check_unchanged(path: Path, item: Item) -> None:
+    status = path.stat()
+    if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
+        raise BadImage("the picture changed after the job was planned", code="image.changed")
+
+
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, LocaraError):
+        return Failure(error.code, error.message)
+    return Failure("internal", f"{type(error).__name__}: {error}"[:300])

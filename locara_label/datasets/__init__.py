@@ -1,0 +1,1 @@
+"""Data sets on disk: COCO instances, COCO panoptic, semantic PNGs, and the check that says what is wrong with a file."""

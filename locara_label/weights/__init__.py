@@ -1,0 +1,1 @@
+"""Model weights: the catalogue of known models and the store that downloads, checks and keeps their files."""
