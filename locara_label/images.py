@@ -1,7 +1,7 @@
 """Picture files to pixels and back (with headers.py the only reader of them; the only home of Pillow's decoders).
 
-One decoder for all formats. OpenCV decodes JPEG to the same pixels in 0.8 of the time, but answers a damaged file with
-whatever it could read and no error, so it is not used here.
+One decoder for all formats. OpenCV decodes JPEG to the same pixels in three quarters of the time (60 against 81 ms for 12
+megapixels), but gives no reason when it fails and would be a second decoder to keep safe.
 """
 
 from __future__ import annotations

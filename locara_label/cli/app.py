@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
+from locara_label import __version__
 from locara_label.cli.output import EXIT_FAILED, EXIT_OK, EXIT_USAGE, note, report
 from locara_label.errors import BadOption, LocaraError
 
@@ -35,20 +37,26 @@ class Root(click.Group):
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="locara-label")
+@click.version_option(__version__)
 def app() -> None:
     """Segmentation assistance for people who label data."""
 
 
 def run(args: list[str] | None = None) -> int:
-    """Runs a command line and gives its exit code; a `LocaraError` is printed, never shown as a traceback."""
+    """Runs a command line and gives its exit code; a `LocaraError` is printed, never shown as a traceback.
+
+    Args:
+        args: what follows the program's name; None takes the process's own. `--json` among them prints errors as JSON too.
+    """
+    given = sys.argv[1:] if args is None else args
+    as_json = "--json" in given
     try:
-        code = app.main(args=args, prog_name="locara-label", standalone_mode=False)
+        code = app.main(args=given, prog_name="locara-label", standalone_mode=False)
     except BadOption as error:
-        report(error)
+        report(error, as_json=as_json)
         return EXIT_USAGE
     except LocaraError as error:
-        report(error)
+        report(error, as_json=as_json)
         return EXIT_FAILED
     except click.ClickException as error:
         error.show()

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from locara_label.errors import LocaraError
+from locara_label.errors import BadOption, LocaraError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_PARTIAL = 0, 1, 2, 3
+
+MINI = "the mini model answers: it ships with locara-label, was trained on generated scenes, and knows nothing of real photos; "
+MINI_NOTE = (
+    f"{MINI}for those run `locara-label models pull mask2former-swin-tiny-coco-panoptic` and name that model with --model"
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,19 +33,38 @@ def json_option(command: Command) -> Command:
 def emit(result: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
     """Prints the outcome of a command: `result` for machines or `lines` for people."""
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        click.echo(_printable(json.dumps(result, ensure_ascii=False, allow_nan=False)))
         return
     for line in lines:
-        click.echo(line)
+        click.echo(_printable(line))
 
 
 def note(text: str) -> None:
     """A line for people on standard error."""
-    click.echo(text, err=True)
+    click.echo(_printable(text), err=True)
 
 
-def report(error: LocaraError) -> None:
-    """An error on standard error; with --json anywhere on the command line also as JSON on standard output."""
+def report(error: LocaraError, *, as_json: bool) -> None:
+    """An error on standard error; with `as_json` also as JSON on standard output."""
     note(f"error [{error.code}]: {error.message}")
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": error.to_json()}, ensure_ascii=False))
+    if as_json:
+        emit({"error": error.to_json()}, (), as_json=True)
+
+
+def write_picture(path: Path, array: NDArray[np.uint8]) -> None:
+    """Writes a PNG that appears whole or not at all.
+
+    Raises:
+        BadOption: with code `option.out`, if there is no way to write there.
+    """
+    from locara_label import images
+
+    try:
+        images.write_png(path, array)
+    except OSError as error:
+        raise BadOption(f"{path} cannot be written: {error.strerror or error}", code="option.out") from error
+
+
+def _printable(text: str) -> str:
+    """File names need not be Unicode; what is not becomes an escape, which JSON reads as the same name."""
+    return text.encode("utf-8", "backslashreplace").decode()

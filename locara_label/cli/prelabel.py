@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from locara_label.cli.output import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, emit, json_option, note
+from locara_label.cli.output import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, MINI_NOTE, emit, json_option, note
 from locara_label.errors import BadOption
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from locara_label.settings import Settings
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_MINI_NOTE = (
-    "the mini model answers: it ships with locara-label, was trained on generated scenes, and knows nothing of real photos; "
-    "for those run `locara-label models pull mask2former-swin-tiny-coco-panoptic` and name that model with --model"
-)
 
 
 @click.command()
@@ -57,7 +53,7 @@ def prelabel(source: str, formats: tuple[str, ...], sheet: Path | None, *, as_js
     from locara_label.batch.interrupts import steering
     from locara_label.batch.worker import Control
 
-    _check_sheet(sheet)
+    _check_sheet(sheet, options["out"])
     job = _job(source, formats, sheet, options)
     bar = _Bar(len(job.plan.items), shown=_is_shown(options["progress"]))
     job = replace(job, progress=bar.start, control=Control(tick=bar.advance))
@@ -72,11 +68,12 @@ def prelabel(source: str, formats: tuple[str, ...], sheet: Path | None, *, as_js
 _FINISHING = "finishing the pictures in work; press Ctrl-C again to stop at once"
 
 
-def _check_sheet(sheet: Path | None) -> None:
+def _check_sheet(sheet: Path | None, out: Path) -> None:
     if sheet is None:
         return
-    if sheet.suffix.lower() != ".png" or not sheet.absolute().parent.is_dir():
-        raise BadOption(f"--sheet names a .png file in a folder that is there, got {sheet}", code="option.sheet")
+    parent = sheet.absolute().parent
+    if sheet.suffix.lower() != ".png" or not (parent.is_dir() or parent == out.absolute()):
+        raise BadOption(f"--sheet names a .png file in --out or in a folder that is there, got {sheet}", code="option.sheet")
 
 
 def _job(source: str, formats: tuple[str, ...], sheet: Path | None, options: dict[str, Any]) -> Job:
@@ -97,7 +94,7 @@ def _job(source: str, formats: tuple[str, ...], sheet: Path | None, options: dic
     found = inputs.find(source, [out, *([sheet] if sheet else [])])
     weights = weights_identity(row, settings.store(), options["weights"])
     if options["model"] == "mini":
-        note(f"note: {_MINI_NOTE}")
+        note(f"note: {MINI_NOTE}")
     return Job(
         plan=Plan(row.name, weights, row.task, options["threshold"], found.items[: options["limit"]]),
         root=found.root,
