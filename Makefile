@@ -4,20 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-all lint format docs wheel graphs clean
+.PHONY: demo test test-all lint format docs graphs clean
 
 demo: $(VENV)/.run
 	$(BIN)/locara-label prelabel fixtures/pictures --model mini --out demo --sheet demo/sheet.png
 	@echo "COCO file: demo/coco.json   contact sheet: demo/sheet.png"
 
-# Quick tests: under 5 minutes, without torch, against the built wheel.
-test: $(VENV)/.test wheel
-	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/*.whl
+# Quick tests: under 5 minutes, without torch.
+test: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow and not parity" -p no:cacheprovider
 
-# Everything: style, types, parity with PyTorch, kills, full documentation.
-test-all: $(VENV)/.dev wheel
-	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/*.whl
+# Everything: style, types, documentation, parity with PyTorch, kills, the built wheel.
+test-all: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -32,9 +30,6 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
-
-wheel: $(VENV)/.test
-	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist . > /dev/null
 
 graphs: $(VENV)/.dev
 	$(BIN)/python -m tools.build_graphs
