@@ -106,7 +106,7 @@ ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
 }
 
 
-class Exported(torch.nn.Module):
+class Exported(torch.nn.Module):  # type: ignore[misc]
     """What the exporter sees: pixels in, the named outputs out."""
 
     def __init__(self, model: Any, outputs: tuple[str, ...]) -> None:

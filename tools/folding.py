@@ -6,8 +6,6 @@ in the graph, which keeps the graph weightless.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -31,7 +29,7 @@ def fold(model: onnx.ModelProto, pixel_values: NDArray[np.float32]) -> None:
 def _independent(graph: onnx.GraphProto) -> list[str]:
     """Results that do not depend on pixels or weights: constants, shapes, and what is computed from these alone."""
     found = {tensor.name for tensor in graph.initializer if tensor.data_type != onnx.TensorProto.FLOAT}
-    names = []
+    names: list[str] = []
     for node in graph.node:
         inputs = [name for name in node.input if name]
         if node.op_type in {"Shape", "Constant"} or all(name in found for name in inputs):
@@ -56,11 +54,11 @@ def _constant(name: str, value: NDArray[np.generic]) -> onnx.NodeProto:
     return onnx.helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(value)))
 
 
-def _needed(nodes: list[onnx.NodeProto], wanted: set[str]) -> Iterable[onnx.NodeProto]:
+def _needed(nodes: list[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
     """The nodes, in their order, that lead to a wanted result."""
-    kept = []
+    kept: list[onnx.NodeProto] = []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
             wanted.update(name for name in node.input if name)
             kept.append(node)
-    return reversed(kept)
+    return kept[::-1]

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_PARTIAL = 0, 1, 2, 3
 
 MINI = "the mini model answers: it ships with locara-label, was trained on generated scenes, and knows nothing of real photos; "
-MINI_NOTE = (
-    f"{MINI}for those run `locara-label models pull mask2former-swin-tiny-coco-panoptic` and name that model with --model"
-)
+MINI_NOTE = f"{MINI}for those run `locara-label models pull mask2former-swin-tiny-coco-panoptic` and name that model with --model"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -60,7 +60,7 @@ def _keep_aspect(size: tuple[int, int], shortest: int, longest: int | None) -> t
     short, long = min(size), max(size)
     target = shortest
     if longest is not None and long / short * shortest > longest:
-        target = round(longest * short / long)
+        target = max(round(longest * short / long), 1)
     if width < height:
         return int(target * height / width), target
     return target, int(target * width / height)
@@ -73,8 +73,8 @@ def parse(config: Mapping[str, Any]) -> Processor:
         BadWeights: with code `weights.processor`, for a rule that is not supported or values of a wrong kind.
     """
     try:
-        return Processor(**_size(config), divisor=int(config.get("size_divisor") or 1), **_scaling(config))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        return Processor(**_size(config), divisor=_positive(config.get("size_divisor") or 1), **_scaling(config))
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise BadWeights(f"the preprocessor config cannot be used: {error}", code="weights.processor") from error
 
 
@@ -105,6 +105,6 @@ def _scaling(config: Mapping[str, Any]) -> dict[str, Any]:
         return {"rescale": rescale, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     mean = tuple(float(value) for value in config.get("image_mean", IMAGENET_MEAN))
     std = tuple(float(value) for value in config.get("image_std", IMAGENET_STD))
-    if len(mean) != 3 or len(std) != 3 or not all(math.isfinite(value) for value in (*mean, *std)) or 0 in std:
+    if len(mean) != 3 or len(std) != 3 or not all(math.isfinite(value) for value in (*mean, *std, rescale)) or 0 in std:
         raise ValueError(f"mean {mean} and std {std} are not three numbers for three channels")
     return {"rescale": rescale, "mean": mean, "std": std}

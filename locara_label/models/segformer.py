@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locara_label import geometry, rle
+from locara_label.errors import BadWeights
 from locara_label.models.base import NO_LIMIT, Image, Limit, checked, checked_threshold
 from locara_label.models.processor import Processor
 from locara_label.runtime.session import Session, finite
@@ -29,6 +30,9 @@ class Segformer:
         pixels = self._processor.prepare(checked(image))
         found = self._session.run({self._session.inputs[0]: pixels}, stop=limit.stop, deadline_s=limit.deadline_s)
         logits: NDArray[np.float32] = finite(found[self._session.outputs[0]])[0]
+        if len(logits) != len(self.labels):
+            text = f"{self.name} gives {len(logits)} classes, its config names {len(self.labels)}"
+            raise BadWeights(text, code="weights.labels")
         return logits
 
     def segment_map(self, image: Image, limit: Limit = NO_LIMIT) -> NDArray[np.integer]:

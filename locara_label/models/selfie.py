@@ -33,7 +33,10 @@ class Selfie:
         resized = geometry.resize_bilinear(checked(image), self._size)
         pixels = resized[None] if self._bytes_last else geometry.normalise(resized, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1 / 255)
         found = self._session.run({self._session.inputs[0]: pixels}, stop=limit.stop, deadline_s=limit.deadline_s)
-        small = finite(found[self._session.outputs[0]]).reshape(self._size)
+        small = finite(found[self._session.outputs[0]])
+        if small.size != self._size[0] * self._size[1]:
+            raise BadWeights(f"{self.name} gives {list(small.shape)}, not one value per pixel", code="weights.interface")
+        small = small.reshape(self._size)
         return np.clip(geometry.upsample_logits(small, image.shape[:2]), 0, 1)
 
     def segment(self, image: Image, threshold: float | None = None, limit: Limit = NO_LIMIT) -> list[Instance]:
@@ -51,7 +54,7 @@ def _layout(name: str, session: Session) -> tuple[tuple[int, int], bool]:
     key = session.inputs[0]
     shape, kind = session.input_shapes[key], session.input_types[key]
     bytes_last = kind == "tensor(uint8)"
-    height, width = shape[1:3] if bytes_last else shape[2:4]
-    if len(shape) != 4 or not isinstance(height, int) or not isinstance(width, int):
+    height, width = (shape[1:3] if bytes_last else shape[2:4]) if len(shape) == 4 else (None, None)
+    if not isinstance(height, int) or not isinstance(width, int):
         raise BadWeights(f"{name} takes {kind} {list(shape)}, not one picture of a fixed size", code="weights.interface")
     return (height, width), bytes_last

@@ -82,6 +82,9 @@ class Slot:
             if (self.folder / MODEL).is_file() and not self.target.exists():
                 self.folder.rename(self.target)
                 self.cache.trim()
+        self.discard()
+
+    def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

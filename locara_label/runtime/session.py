@@ -124,7 +124,7 @@ class Session:
             return DeadlineExceeded(f"the model was stopped after {seconds:.1f} s, its deadline")
         if stop is not None and stop.is_set:
             return Cancelled(f"the run was cancelled after {seconds:.1f} s")
-        return InferenceFailed(f"the model failed: {str(error).splitlines()[0][:300]}")
+        return InferenceFailed(f"the model failed: {_first_line(error)}")
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def _expiring(run: _Run, deadline_s: float | None) -> Iterator[None]:
         return
     if deadline_s <= 0:
         raise DeadlineExceeded("the deadline had passed before the model started")
-    timer = threading.Timer(deadline_s, run.expire)
+    timer = threading.Timer(min(deadline_s, threading.TIMEOUT_MAX), run.expire)
     timer.daemon = True
     timer.start()
     try:
@@ -182,11 +182,11 @@ def _fresh(graph: BoundGraph | bytes, options: Options, asked: tuple[str, ...], 
         raw = ort.InferenceSession(model, settings, providers=list(asked))
     except Exception as error:
         if slot is not None:  # perhaps only the cache could not be written
+            slot.discard()
             return _fresh(graph, replace(options, cache=None), asked, identity)
-        raise InferenceFailed(f"ONNX Runtime refuses the model: {str(error).splitlines()[0][:300]}", code="run.load") from error
-    finally:
-        if slot is not None:
-            slot.finish()
+        raise InferenceFailed(f"ONNX Runtime refuses the model: {_first_line(error)}", code="run.load") from error
+    if slot is not None:
+        slot.finish()
     return _confirmed(raw, graph, options, asked)
 
 
@@ -205,12 +205,19 @@ def _session_options(options: Options) -> Any:
     return settings
 
 
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:300]
+
+
 def finite(array: NDArray[Any]) -> NDArray[np.float32]:
     """The array as it is, once its numbers are known to be numbers.
 
     Raises:
         InferenceFailed: NaN or infinity, which would turn into a wrong mask without a word.
     """
-    if not np.isfinite(array.sum(dtype=np.float64)):
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        total = array.sum(dtype=np.float64)
+    if not np.isfinite(total):
         raise InferenceFailed("the model gave numbers that are not finite", code="run.not_finite")
     return array.astype(np.float32, copy=False)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 """The upper half of a float32; numpy has no such type."""
+MAX_DIMS = 16
+MAX_NUMBER = 1 << 48
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,17 @@ class Stored:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     strides: tuple[int, ...] | None = None
+
+    @property
+    def is_sensible(self) -> bool:
+        """Whether numpy can hold it, and no element stands for many: a small file must not describe a huge tensor."""
+        steps = self.strides or ()
+        return (
+            len(self.shape) <= MAX_DIMS
+            and all(0 <= number <= MAX_NUMBER for number in (*self.shape, *steps))
+            and math.prod(self.shape) * self.dtype.itemsize <= len(self.data)
+            and math.prod(dim or 1 for dim in self.shape) <= MAX_NUMBER
+        )
 
     @property
     def bytes_needed(self) -> int:

@@ -80,10 +80,17 @@ def _shards(folder: Path) -> list[Path]:
     for name in names:
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
             raise BadWeights(f"{folder / INDEX} names the shard {name!r}, which is not a file beside it", code="weights.index")
-    missing = [name for name in names if not (folder / name).is_file()]
+    missing = [name for name in names if not _is_file(folder / name)]
     if missing:
         raise BadWeights(f"{folder} lacks the shards {', '.join(missing)}", code="weights.shard_missing")
     return [folder / name for name in names]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _read(path: Path) -> dict[str, Stored]:
@@ -108,11 +115,17 @@ def _read_safetensors(path: Path, content: memoryview) -> dict[str, Stored]:
 
 
 def _stored(path: Path, name: str, row: dict[str, Any], data: memoryview) -> Stored:
-    start, end = (int(offset) for offset in row["data_offsets"])
-    shape, dtype = tuple(int(dim) for dim in row["shape"]), DTYPES[row["dtype"]]
-    if min(shape, default=0) < 0 or not 0 <= start <= end <= len(data):
+    start, end = (_whole(offset) for offset in row["data_offsets"])
+    shape, dtype = tuple(_whole(dim) for dim in row["shape"]), DTYPES[row["dtype"]]
+    if not 0 <= start <= end <= len(data):
         raise BadWeights(f"{path} is cut off: the data of {name} lie outside the file", code="weights.truncated")
     tensor = Stored(data[start:end], dtype, shape)
-    if tensor.bytes_needed != end - start:
+    if not tensor.is_sensible or tensor.bytes_needed != end - start:
         raise BadWeights(f"{path} lies about {name}: {end - start} bytes for shape {list(shape)}", code="weights.header")
     return tensor
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int:
+        raise TypeError(f"{number!r} is not a whole number")
+    return number

@@ -63,7 +63,7 @@ class _Refused(Exception):
 
 DAMAGED = (
     zipfile.BadZipFile, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error, NotImplementedError, EOFError,
-    RuntimeError, OverflowError,
+    RuntimeError, OverflowError, OSError,
 )  # fmt: skip
 
 
@@ -90,7 +90,16 @@ def _description(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) 
     name = next((name for name in members if name.endswith("data.pkl")), None)
     if name is None or members[name].file_size > MAX_DESCRIPTION:
         raise zipfile.BadZipFile("no description of tensors of a sensible size")
-    return name.removesuffix("data.pkl"), archive.read(name)
+    _check_stored(members[name])
+    folder = name.removesuffix("data.pkl")
+    if f"{folder}byteorder" in members and archive.read(f"{folder}byteorder") != b"little":
+        raise zipfile.BadZipFile("its numbers are big-endian")
+    return folder, archive.read(name)
+
+
+def _check_stored(info: zipfile.ZipInfo) -> None:
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise zipfile.BadZipFile(f"{info.filename} is compressed")
 
 
 def _tensors(state: Any) -> dict[str, _Tensor]:
@@ -103,8 +112,7 @@ def _tensors(state: Any) -> dict[str, _Tensor]:
 
 def _stored(tensor: _Tensor, folder: str, members: dict[str, zipfile.ZipInfo], content: memoryview) -> Stored:
     info = members[f"{folder}data/{tensor.storage.key}"]
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise zipfile.BadZipFile(f"{info.filename} is compressed")
+    _check_stored(info)
     if min((*tensor.shape, *tensor.strides, tensor.offset), default=0) < 0:
         raise zipfile.BadZipFile(f"a tensor of {info.filename} has a negative size")
     name_length, extra_length = struct.unpack_from("<HH", content, info.header_offset + 26)
@@ -112,7 +120,7 @@ def _stored(tensor: _Tensor, folder: str, members: dict[str, zipfile.ZipInfo], c
     data = content[start : start + info.file_size][tensor.offset * tensor.storage.dtype.itemsize :]
     strides = None if tensor.strides == _contiguous(tensor.shape) else tensor.strides
     stored = Stored(data, tensor.storage.dtype, tensor.shape, strides)
-    if stored.bytes_needed > len(data):
+    if not stored.is_sensible or stored.bytes_needed > len(data):
         raise zipfile.BadZipFile(f"a tensor lies outside {info.filename}")
     return stored
 
@@ -183,11 +191,12 @@ class _Machine:
 
     def set_items(self, _: Any) -> None:
         items = self.since_mark()
-        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self.stack[-1][_key(key)] = value
 
     def set_item(self, _: Any) -> None:
         key, value = self.last(2)
-        self.stack[-1][key] = value
+        self.stack[-1][_key(key)] = value
 
     def append(self, _: Any) -> None:
         (value,) = self.last(1)
@@ -203,21 +212,28 @@ class _Machine:
     def persistent(self, _: Any) -> None:
         (reference,) = self.last(1)
         kind, storage, key, *_ = reference
-        if kind != "storage" or not isinstance(storage, _Name) or storage.name not in STORAGES:
+        if kind != "storage" or not isinstance(storage, _Name) or storage.name not in STORAGES or not isinstance(key, str):
             raise _Refused("a reference to something that is not a storage")
-        self.stack.append(_Storage(STORAGES[storage.name], str(key)))
+        self.stack.append(_Storage(STORAGES[storage.name], key))
 
     def reduce(self, _: Any) -> None:
         target, arguments = self.last(2)
         name = target.name if isinstance(target, _Name) else None
         if name == "dict":
-            self.stack.append(dict(*arguments))
+            self.stack.append({_key(key): value for key, value in arguments[0]} if arguments else {})
         elif name == "tensor":
             self.stack.append(_tensor(*arguments[:4]))
         elif name == "parameter":
             self.stack.append(arguments[0])
         else:
             raise _Refused("a call")
+
+
+def _key(key: Any) -> str | int | float:
+    """Only these: to hash tuples of tuples may take forever."""
+    if not isinstance(key, (str, int, float)):
+        raise _Refused("a key that is not a name")
+    return key
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> _Tensor:

@@ -47,7 +47,7 @@ def make(folder: Path, graph: str, *, labels: int, size_px: int, seed: int, shar
     _sharpen(model, sharpen)
     model.save_pretrained(folder)
     family = graph.partition("-")[0]
-    settings = {"size": {"height": size_px, "width": size_px}}
+    settings: dict[str, Any] = {"size": {"height": size_px, "width": size_px}}
     if family == "mask2former":
         settings["size_divisor"] = 32
     processor = getattr(transformers, PROCESSORS[family])(**settings)
