@@ -18,7 +18,14 @@ LAYERS = (
     ("cli",),
 )
 FREE = {"__init__", "__main__"}
-DOWN_WITHIN = {"headers": set(), "graphs": set(), "runtime": {"graphs"}, "weights": set(), "images": {"headers"}, "overlay": set()}
+DOWN_WITHIN = {
+    "headers": set(),
+    "graphs": set(),
+    "runtime": {"graphs"},
+    "weights": set(),
+    "images": {"headers"},
+    "overlay": set(),
+}
 """Neighbours of the second layer that one may know. The other layers may use each other's modules."""
 HOMES = {
     "onnxruntime": {"runtime"},
@@ -57,7 +64,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _part(module: str) -> str:
-    return module.split("/")[0]
+    return module.split("/", maxsplit=1)[0]
 
 
 def _layer(part: str) -> int:

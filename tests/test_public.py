@@ -12,7 +12,10 @@ HEAVY = ["numpy", "onnxruntime", "pydantic", "pydantic_settings", "cv2", "PIL", 
 WATCH = """
 import sys
 opened = []
-sys.addaudithook(lambda event, args: opened.append((event, str(args[0]))) if event == "open" or event.startswith("socket") else None)
+def watch(event, args):
+    if event == "open" or event.startswith("socket"):
+        opened.append((event, str(args[0])))
+sys.addaudithook(watch)
 import locara_label
 ours = [name for name in sys.modules if name.startswith("locara_label.")]
 heavy = [name for name in %r if name in sys.modules]

@@ -85,10 +85,10 @@ def _size(config: Mapping[str, Any]) -> dict[str, Any]:
     if int(config.get("resample", BILINEAR)) != BILINEAR:
         raise ValueError(f"resample {config['resample']} is not bilinear")
     if isinstance(size, int):
-        return {"height": size, "width": size}
+        return {"height": _positive(size), "width": _positive(size)}
     keys = ("height", "width") if "height" in size else ("shortest_edge", "longest_edge")
     values = {key: _positive(size[key]) if size.get(key) is not None else None for key in keys}
-    if values[keys[0]] is None:
+    if values[keys[0]] is None or (keys[0] == "height" and values["width"] is None):
         raise ValueError(f"size {size} names neither height and width nor shortest_edge")
     return values
 

@@ -63,7 +63,7 @@ class _Refused(Exception):
 
 DAMAGED = (
     zipfile.BadZipFile, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error, NotImplementedError, EOFError,
-    RuntimeError, OverflowError, OSError,
+    RuntimeError, OverflowError, OSError, Warning,  # pickletools warns of escapes that it does not know
 )  # fmt: skip
 
 

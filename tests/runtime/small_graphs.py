@@ -43,7 +43,10 @@ def endless(rounds: int = 1_000_000) -> bytes:
         ],
         [helper.make_tensor_value_info("go_on", TensorProto.BOOL, []), helper.make_tensor_value_info("next", FLOAT, None)],
     )
-    kept = (helper.make_tensor("rounds", TensorProto.INT64, [], [rounds]), helper.make_tensor("true", TensorProto.BOOL, [], [True]))
+    kept = (
+        helper.make_tensor("rounds", TensorProto.INT64, [], [rounds]),
+        helper.make_tensor("true", TensorProto.BOOL, [], [True]),
+    )
     loop = helper.make_node("Loop", ["rounds", "true", "x"], ["y"], body=body)
     return model([loop], {"x": ["n", "n"]}, {"y": ["n", "n"]}, kept)
 
@@ -72,5 +75,3 @@ def linear_tensors(labels: int = 3, seed: int = 0) -> dict[str, np.ndarray]:
         "halves": rng.normal(size=(2, 6)).astype("f4"),
         "counter": np.zeros((), "i8"),
     }
-
-

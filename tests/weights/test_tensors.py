@@ -180,7 +180,11 @@ def test_torch_zip(tmp_path: Path) -> None:
 def test_torch_zip_with_other_contents(tmp_path: Path, protocol: int) -> None:
     plain = tensor("0", ARRAYS["weight"])
     parameter = Tensor(plain.storage, 0, (3, 4), (4, 1), is_parameter=True)
-    state = {"state_dict": {"weight": parameter, "epoch": 3, "note": "text", 5: plain}, "lr": 0.1, "betas": [0.9, (1, True, None)]}
+    state = {
+        "state_dict": {"weight": parameter, "epoch": 3, "note": "text", 5: plain},
+        "lr": 0.1,
+        "betas": [0.9, (1, True, None)],
+    }
     path = torch_files.write(tmp_path / TORCH, state, protocol=protocol)
     if protocol < 4:  # torch writes protocol 2; newer ones name things in another way, which is refused and not misread
         _same(open_tensors(tmp_path), {"weight": ARRAYS["weight"]})
@@ -305,7 +309,7 @@ BIG = 1 << 62
 @pytest.mark.parametrize(
     ("offset", "shape", "strides"),
     [
-        (1, (2, 2), (2, 1)), (0, (5,), (1,)), (0, (2,), (4,)), (-1, (2,), (1,)), (4, (1,), (1,)), (0, (-2,), (1,)), (0, (2,), (-1,)),
+        (1, (2, 2), (2, 1)), (0, (5,), (1,)), (0, (2,), (4,)), (-1, (2,), (1,)), (4, (1,), (1,)), (0, (-2,), (1,)), (0, (2,), (-1,)),  # noqa: E501
         (BIG, (1,), (1,)), (0, (BIG,), (1,)), (0, (1,), (BIG,)), (0, (BIG,), (0,)), (0, (1 << 20,), (0,)), (0, (0, BIG), (1, 1)),
         (0, (1,) * 70, (1,) * 70), (10**30, (2,), (1,)), (0, (10**30, 0), (0, 0)),
     ],
@@ -315,7 +319,9 @@ def test_tensors_outside_their_storage(tmp_path: Path, offset: int, shape: tuple
     _refused_any(tmp_path)
 
 
-@pytest.mark.parametrize(("shape", "strides"), [((2, 2), (1,)), ((2.0,), (1,)), ("ab", (1, 1)), (None, None), ((2,), "a"), (3, 3)])
+@pytest.mark.parametrize(
+    ("shape", "strides"), [((2, 2), (1,)), ((2.0,), (1,)), ("ab", (1, 1)), (None, None), ((2,), "a"), (3, 3)]
+)
 def test_tensors_of_a_strange_shape(tmp_path: Path, shape: Any, strides: Any) -> None:
     torch_files.write(tmp_path / TORCH, {"w": Tensor(storage("0", np.zeros(4, "f4")), 0, shape, strides)})
     _refused_any(tmp_path)
@@ -332,7 +338,7 @@ def test_a_storage_that_is_missing_or_unknown(tmp_path: Path) -> None:
 
 
 def _seeds() -> dict[str, tuple[str, bytes]]:
-    index = {"metadata": {}, "weight_map": {name: "model-1.safetensors" for name in ARRAYS}}
+    index = {"metadata": {}, "weight_map": dict.fromkeys(ARRAYS, "model-1.safetensors")}
     return {"safetensors": (SAFETENSORS, save(ARRAYS)), "index": (INDEX, json.dumps(index).encode()), "torch": (TORCH, b"")}
 
 

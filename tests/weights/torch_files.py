@@ -55,7 +55,7 @@ def storage(key: str, array: np.ndarray, kind: str | None = None) -> Storage:
 
 def tensor(key: str, array: np.ndarray, kind: str | None = None) -> Tensor:
     """A contiguous tensor with a storage of its own."""
-    strides = tuple(step // array.itemsize for step in np.ascontiguousarray(array).strides)
+    strides = tuple(step // array.itemsize for step in array.copy().strides)
     return Tensor(storage(key, np.ascontiguousarray(array), kind), 0, array.shape, strides)
 
 
