@@ -91,6 +91,7 @@ def _options(settings: Settings, device: str | None) -> Options:
 def _assemble(row: Row, folder: Path, options: Options) -> SegmentationModel:
     config, preprocessor = (_read_json(folder / name) for name in ("config.json", "preprocessor_config.json"))
     session = _open(row, folder, config, options)
+    preprocessor = preprocessor or _published_default(row)
     known = catalogue.labels(row.labels) if row.labels else ()
     return registry.build(row.family, registry.Parts(row.name, row.task, session, config, preprocessor, known))
 
@@ -103,7 +104,17 @@ def _graph_name(row: Row, config: dict[str, Any]) -> str:
     """The graph of a row; those with object queries are made for a number of them, which the weights' own config knows best."""
     if row.graph is None:
         raise BadWeights(f"the catalogue names no graph for {row.name}", code="weights.graph")
-    return row.graph if row.queries is None else f"{row.graph}-q{config.get('num_queries', row.queries)}"
+    if row.queries is None:
+        return row.graph
+    queries = config.get("num_queries", row.queries)
+    if not isinstance(queries, int):
+        raise BadWeights(f"num_queries of the config is {queries!r}, not a number", code="weights.config")
+    return f"{row.graph}-q{queries}"
+
+
+def _published_default(row: Row) -> dict[str, Any]:
+    """What stands in for a missing preprocessor_config.json: a plain resize to the size that the model was published for."""
+    return {"size": dict(zip(("height", "width"), row.input_size, strict=True))} if row.input_size else {}
 
 
 def _weightless(graph: str, folder: Path, options: Options) -> Session:
@@ -122,7 +133,7 @@ def _published_onnx(path: Path, options: Options) -> Session:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """A published configuration; one that is missing is empty, and the families' published defaults hold."""
+    """A published configuration; one that is missing is empty."""
     if not path.is_file():
         return {}
     if path.stat().st_size > MAX_JSON:

@@ -65,12 +65,25 @@ def region_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     classes = logits.shape[0]
     cells = np.ascontiguousarray(logits.reshape(classes, -1))
-    winner = cells.argmax(0)
-    best = cells.max(0)
-    total = np.exp(cells - best).sum(0)
+    winner, best = _winner(cells)
+    total = np.zeros_like(best)
+    powers = np.empty_like(best)
+    for row in cells:  # class by class, so that what is worked on stays in the processor's cache
+        np.exp(np.subtract(row, best, out=powers), out=powers)
+        total += powers
     sums = np.bincount(winner, 1 / total, classes)
     counts = np.bincount(winner, minlength=classes)
     scores = np.divide(sums, counts, out=np.zeros(classes), where=counts > 0)
     for index in np.flatnonzero(counts == 0):
         scores[index] = (np.exp(cells[index] - best) / total).max()
     return np.minimum(scores, 1).astype(np.float32)
+
+
+def _winner(cells: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Index and logit of the best class of every cell; the lower index wins a tie."""
+    best = cells[0].copy()
+    winner = np.zeros(best.shape, np.intp)
+    for index in range(1, len(cells)):
+        np.copyto(winner, index, where=cells[index] > best)
+        np.maximum(best, cells[index], out=best)
+    return winner, best

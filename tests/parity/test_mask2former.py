@@ -28,7 +28,7 @@ def _load(expected: reference.Reference, task: str, tmp_path: Path) -> Any:
     return load(name, expected.folder, "cpu", settings=Settings(cache_dir=tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("seed", [0, 2, 3])
+@pytest.mark.parametrize("seed", [0, 3])
 def test_logits_and_every_task(tmp_path: Path, seed: int) -> None:
     expected = reference.make(tmp_path / "weights", GRAPH, labels=80, size_px=384, seed=seed, sharpen=20)
     models = {task: _load(expected, task, tmp_path) for task in ("semantic", "instance", "panoptic")}
