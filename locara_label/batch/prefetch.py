@@ -1,4 +1,4 @@
-"""Loading ahead of use: while the model works on a picture, threads decode the next ones."""
+"""Working ahead of use, in order: a few threads have the next values ready when they are asked for."""
 
 from __future__ import annotations
 

@@ -107,6 +107,7 @@ def check_model(plan: Plan, model: SegmentationModel) -> None:
         raise PlanChanged(f"the labels of {plan.model} are not those of the finished shards; {HOW_TO_GO_ON}")
 
 
+AT_A_TIME = 2
 HOW_TO_GO_ON = "use --new to start afresh, or another --out"
 
 
@@ -116,10 +117,9 @@ class Worker:
     def __init__(self, task: Task, model: SegmentationModel, control: Control) -> None:
         self._task, self._model, self._control = task, model, control
         self._folder = Folder(task.folder)
-        self._threads = 1 if model.provider == "CPUExecutionProvider" else 2
 
     def outcomes(self, shards: Iterable[Shard]) -> Iterator[Outcome]:
-        """Writes shard after shard. Pictures of the next shard are decoded while the last ones of a shard are worked on.
+        """Writes shard after shard. Two pictures are in work at a time: the model runs on one, the other is decoded or encoded.
 
         Raises:
             Cancelled: `Control.stop` was set; the shard in work is lost.
@@ -127,23 +127,25 @@ class Worker:
         """
         todo = list(shards)
         items = (item for shard in todo for item in shard.items)
-        with closing(ahead(items, self._fetch, self._threads, 1 + self._threads)) as fetched:
+        with closing(ahead(items, self._work, AT_A_TIME, 1 + AT_A_TIME)) as worked:
             for shard in todo:
                 if self._control.is_ending:
                     return
-                yield self._run(shard, islice(fetched, len(shard.items)))
+                yield self._finish(shard, islice(worked, len(shard.items)))
 
-    def _run(self, shard: Shard, fetched: Iterable[tuple[Item, Image | Failure]]) -> Outcome:
+    def _finish(self, shard: Shard, worked: Iterable[tuple[Item, Row]]) -> Outcome:
         lines: list[bytes] = []
         failed: list[Failed] = []
-        for item, picture in fetched:
-            row = Failed(item.file_name, picture) if isinstance(picture, Failure) else self._label(item, picture)
-            del picture  # the next one is decoded meanwhile
+        for _, row in worked:
             lines.append(to_line(row))
             failed += [row] if isinstance(row, Failed) else []
             self._control.tick()
         self._folder.write_shard(shard, lines)
         return Outcome(shard.number, len(lines), tuple(failed))
+
+    def _work(self, item: Item) -> Row:
+        picture = self._fetch(item)
+        return Failed(item.file_name, picture) if isinstance(picture, Failure) else self._label(item, picture)
 
     def _fetch(self, item: Item) -> Image | Failure:
         path = self._task.root / item.file_name

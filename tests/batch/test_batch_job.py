@@ -96,9 +96,11 @@ def test_finishing_stops_after_the_shard(pictures, out, tmp_path):
     control = Control()
     model = Shades(before=lambda number: control.finishing.set() if number == 5 else None)
     summary = job.run(make(pictures, out, model, control=control))
-    assert (summary.is_complete, summary.done, summary.counts) == (False, 8, None)
+    # The fifth picture is begun while the first shard of four is still being finished, or just after.
+    assert (summary.is_complete, summary.counts) == (False, None)
+    assert summary.done in {4, 8}
     assert not (out / "coco.json").exists()
-    assert job.run(make(pictures, out)).ran == 2
+    assert job.run(make(pictures, out)).ran == 10 - summary.done
     job.run(make(pictures, tmp_path / "whole"))
     assert tree(out) == tree(tmp_path / "whole")
 
