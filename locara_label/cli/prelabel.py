@@ -111,11 +111,11 @@ def _job(source: str, formats: tuple[str, ...], sheet: Path | None, options: dic
 
 
 def _model_source(options: dict[str, Any], settings: Settings) -> ModelSource:
-    from locara_label.batch.worker import ModelSource
+    from locara_label.batch.worker import AT_A_TIME, ModelSource
     from locara_label.engine.loading import load
 
     name, weights, device, task = (options[key] for key in ("model", "weights", "device", "task"))
-    return ModelSource(partial(load, name, weights, device, task=task, settings=settings))
+    return ModelSource(partial(load, name, weights, device, task=task, settings=settings, at_a_time=AT_A_TIME))
 
 
 def _is_shown(progress: bool | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def load(
     *,
     task: str | None = None,
     settings: Settings | None = None,
+    at_a_time: int = 1,
 ) -> SegmentationModel:
     """Loads a model.
 
@@ -58,6 +60,7 @@ def load(
         device: "auto", "cpu" or "cuda"; None takes the setting.
         task: which mini model: "panoptic" (the default) or "semantic".
         settings: None reads them from the environment.
+        at_a_time: how many calls of the model will run at once; they share the cores, and no thread waits busily.
 
     Raises:
         UnknownModel, NotDownloaded, BadWeights, BadOption: the name, the files or the arguments are wrong.
@@ -69,7 +72,7 @@ def load(
     store.states.loading(row.name)
     try:
         folder = store.folder(row) if weights is None else _local_folder(weights)
-        model = _assemble(row, folder, _options(settings, device))
+        model = _assemble(row, folder, _options(settings, device, at_a_time))
     except LocaraError as error:
         store.states.failed(row.name, error)
         raise
@@ -84,8 +87,10 @@ def _local_folder(weights: str | Path) -> Path:
     return folder
 
 
-def _options(settings: Settings, device: str | None) -> Options:
-    return Options(device or settings.device, settings.threads, cache=Cache(settings.cache_dir / "sessions"))
+def _options(settings: Settings, device: str | None, at_a_time: int) -> Options:
+    shared = max((os.cpu_count() or 1) // at_a_time, 1) if at_a_time > 1 else 0
+    cache = Cache(settings.cache_dir / "sessions")
+    return Options(device or settings.device, settings.threads or shared, spinning=at_a_time == 1, cache=cache)
 
 
 def _assemble(row: Row, folder: Path, options: Options) -> SegmentationModel:
