@@ -2,7 +2,8 @@
 
     python -m benchmarks.batch_overhead [--pictures 48] [--rounds 3]
 
-Both run SegFormer-B0 with random weights, in turn: the batch as it comes, the bare session on two threads. Prints JSON with the ratio of the medians (bar: 1.10).
+Both run SegFormer-B0 with random weights, in turn: the batch as it comes, the bare session on two threads.
+Prints JSON with the ratio of the medians (bar: 1.10).
 """
 
 from __future__ import annotations

@@ -185,4 +185,4 @@ def test_where_the_model_comes_from(monkeypatch):
     monkeypatch.setattr("locara_label.engine.loading.load", lambda *args, **options: seen.append((args, options)) or Shades())
     options = {"model": "mini", "weights": None, "device": "cpu", "task": "semantic"}
     assert isinstance(command._model_source(options, "settings").get(), Shades)
-    assert seen == [(("mini", None, "cpu"), {"task": "semantic", "settings": "settings"})]
+    assert seen == [(("mini", None, "cpu"), {"task": "semantic", "settings": "settings", "at_a_time": 2})]
