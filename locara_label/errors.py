@@ -5,9 +5,15 @@ Each error carries a stable `code` (for machines, logs and exit codes) and a mes
     LocaraError
     ├── InputError (ValueError)
     │   ├── BadImage             a picture that cannot or may not be decoded
+    │   ├── BadVideo             a video that cannot or may not be decoded
     │   ├── BadMask              a mask or RLE that does not describe its picture
     │   ├── BadDataset           an annotation file that is not what it claims to be
-    │   └── BadOption            a setting or argument outside its range
+    │   ├── BadOption            a setting or argument outside its range
+    │   ├── BadPrompt            points, a box or a mask that cannot show an object of the picture
+    │   └── BadRequest           a request of a host that does not say what it should
+    ├── FetchError
+    │   ├── NotAllowed           a path, host or address that no setting grants
+    │   └── FetchFailed          not there, not readable, too large, too slow, refused by its server (see `code`)
     ├── ModelError
     │   ├── UnknownModel (LookupError)
     │   ├── LicenceNotAccepted
@@ -19,7 +25,9 @@ Each error carries a stable `code` (for machines, logs and exit codes) and a mes
     │   ├── DeviceUnavailable
     │   ├── Cancelled
     │   ├── DeadlineExceeded (TimeoutError)
-    │   └── InferenceFailed
+    │   ├── QueueFull            too much is waiting already; `retry_after_s` says when to come back
+    │   ├── InferenceFailed
+    │   └── StoreFailed          a store of ours on the disk that cannot be opened, read or written (see `code`)
     └── BatchError
         └── PlanChanged
 """
@@ -65,6 +73,10 @@ class BadImage(InputError):
     code = "image.bad"
 
 
+class BadVideo(InputError):
+    code = "video.bad"
+
+
 class BadMask(InputError):
     code = "mask.bad"
 
@@ -75,6 +87,26 @@ class BadDataset(InputError):
 
 class BadOption(InputError):
     code = "option.bad"
+
+
+class BadPrompt(InputError):
+    code = "prompt.bad"
+
+
+class BadRequest(InputError):
+    code = "request.bad"
+
+
+class FetchError(LocaraError):
+    code = "fetch"
+
+
+class NotAllowed(FetchError, PermissionError):
+    code = "fetch.not_allowed"
+
+
+class FetchFailed(FetchError):
+    code = "fetch.failed"
 
 
 class ModelError(LocaraError):
@@ -141,8 +173,26 @@ class DeadlineExceeded(RunError, TimeoutError):
     code = "run.deadline"
 
 
+class QueueFull(RunError):
+    """Too much is waiting.
+
+    Attributes:
+        retry_after_s: when it is sensible to ask again, in seconds.
+    """
+
+    code = "run.queue_full"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class InferenceFailed(RunError):
     code = "run.failed"
+
+
+class StoreFailed(RunError):
+    code = "store.failed"
 
 
 class BatchError(LocaraError):

@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from locara_label.errors import BadImage
 
-_MAX_SEGMENTS = 200_000
+_MAX_SEGMENTS = 20_000
+_MAX_CHUNKS = 200_000
 _MAX_STRIPS = 1 << 20
 _MAX_EXIF_BYTES = 1 << 20
 _NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
@@ -132,8 +133,10 @@ def jpeg_segments(stream: BinaryIO) -> list[Segment]:
         if marker in _NO_LENGTH:
             continue
         (size,) = struct.unpack(">H", _at(stream, offset, 2))
-        if size < 2 or marker == 0xD9 or len(found) > _MAX_SEGMENTS:
+        if size < 2 or marker == 0xD9:
             raise _broken(f"a JPEG with a broken segment at byte {offset}")
+        if len(found) == _MAX_SEGMENTS:
+            raise _broken(f"a JPEG of more than {_MAX_SEGMENTS} segments before its picture")
         found.append(Segment(bytes([marker]), offset - 2, offset + 2, size - 2))
         offset += size
     return found
@@ -174,8 +177,8 @@ def png_chunks(stream: BinaryIO, until: bytes = b"IEND") -> list[Segment]:
         offset += size + 12
         if kind == until:
             break
-        if len(found) > _MAX_SEGMENTS:
-            raise _broken(f"a PNG of more than {_MAX_SEGMENTS} chunks")
+        if len(found) > _MAX_CHUNKS:
+            raise _broken(f"a PNG of more than {_MAX_CHUNKS} chunks")
     return found
 
 
@@ -195,7 +198,7 @@ def _webp(stream: BinaryIO) -> Header:
 
 def _webp_orientation(stream: BinaryIO) -> int:
     offset = 12
-    for _ in range(_MAX_SEGMENTS):
+    for _ in range(_MAX_CHUNKS):
         head = _at(stream, offset, 8, short=True)
         if len(head) < 8:
             break

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locara_label import rle
-from locara_label.errors import BadMask
+from locara_label.errors import BadMask, BadPrompt
+
+MAX_POINTS = 1000
+MAX_PHRASES = 1000
+MAX_TEXT = 20_000
+"""Characters of a text prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +161,163 @@ class Instance:
     score: float
     mask: Mask
     is_stuff: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A click; x and y in pixels of the picture, from its top left corner. `positive` says that the object is there."""
+
+    x: float
+    y: float
+    positive: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """What shows one object; any mix of the parts.
+
+    Attributes:
+        points: clicks, each on the object or off it.
+        box: around the object.
+        mask: a rough mask of the object, at the picture's size.
+        logits: `Candidate.logits` of an earlier answer, to be refined.
+        candidates: 1 for the best mask, 3 for the alternatives of an ambiguous prompt.
+
+    Raises:
+        BadPrompt: nothing shows the object, a coordinate is not finite, the box has no area, there are more than
+            `MAX_POINTS` points, or `candidates` is neither 1 nor 3.
+    """
+
+    points: tuple[Point, ...] = ()
+    box: Box | None = None
+    mask: Mask | None = None
+    logits: NDArray[np.float32] | None = None
+    candidates: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.points and self.box is None and self.mask is None and self.logits is None:
+            raise BadPrompt("a prompt has points, a box or a mask", code="prompt.empty")
+        if len(self.points) > MAX_POINTS:
+            raise BadPrompt(f"a prompt has at most {MAX_POINTS} points, got {len(self.points)}", code="prompt.points")
+        if not np.isfinite([(point.x, point.y) for point in self.points]).all():
+            raise BadPrompt("a point is not finite", code="prompt.points")
+        if self.box is not None and not _has_area(self.box):
+            raise BadPrompt(f"{self.box} is not a box", code="prompt.box")
+        if self.candidates not in (1, 3):
+            raise BadPrompt(f"candidates is 1 or 3, got {self.candidates!r}", code="prompt.candidates")
+
+
+def _has_area(box: Box) -> bool:
+    return bool(np.isfinite([box.x0, box.y0, box.x1, box.y1]).all()) and box.x0 < box.x1 and box.y0 < box.y1
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """What to look for, in words.
+
+    Attributes:
+        phrases: lower case, without the dots that part them in a prompt; no two are equal.
+        box_threshold: least score of a box, 0..1; None takes the model's default.
+        text_threshold: least score of a word that belongs to a box's phrase, 0..1; None takes the model's default.
+
+    Raises:
+        BadPrompt: there is no phrase, an empty one, more than `MAX_PHRASES` or more than `MAX_TEXT` characters, or a threshold
+            is not in 0..1.
+    """
+
+    phrases: tuple[str, ...]
+    box_threshold: float | None = None
+    text_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.phrases or not all(self.phrases):
+            raise BadPrompt("a text prompt has at least one word", code="prompt.empty")
+        if len(self.phrases) > MAX_PHRASES or sum(map(len, self.phrases)) > MAX_TEXT:
+            text = f"a text prompt has at most {MAX_PHRASES} phrases and {MAX_TEXT} characters"
+            raise BadPrompt(f"{text}, got {len(self.phrases)} and {sum(map(len, self.phrases))}", code="prompt.too_long")
+        for threshold in (self.box_threshold, self.text_threshold):
+            if threshold is not None and not 0 <= threshold <= 1:
+                raise BadPrompt(f"a threshold lies between 0 and 1, got {threshold!r}", code="prompt.threshold")
+
+    @classmethod
+    def of(cls, text: str | Sequence[str], box_threshold: float | None = None, text_threshold: float | None = None) -> TextPrompt:
+        """A prompt as it is typed, its phrases parted by dots ("red car . person"), or a list of phrases, such as label names."""
+        parts = _PARTING.split(text[: MAX_TEXT + 1]) if isinstance(text, str) else [_PARTING.sub(" ", part) for part in text]
+        phrases = (" ".join(part.lower().split()) for part in parts)
+        return cls(tuple(dict.fromkeys(phrase for phrase in phrases if phrase)), box_threshold, text_threshold)
+
+
+_PARTING = re.compile("[.?]")
+"""What ends a phrase for Grounding DINO, so no phrase may have it inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A box that answers a text prompt.
+
+    Attributes:
+        box: in pixels of the picture, within it.
+        score: of the word that matches best, 0..1.
+        phrase: the words above the text threshold, as the original's rule takes them together; may be empty.
+        asked: the phrase of the prompt with the word that matches best.
+    """
+
+    box: Box
+    score: float
+    phrase: str
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """An object that was found by a text prompt.
+
+    Attributes:
+        phrase: of the prompt; what was asked for.
+        box: in pixels of the picture.
+        box_score: of box and phrase, 0..1.
+        mask: at the picture's own size; never empty.
+        mask_score: the mask model's own estimate of the mask's IoU with the object, 0..1.
+    """
+
+    phrase: str
+    box: Box
+    box_score: float
+    mask: Mask
+    mask_score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """An answer to a prompt.
+
+    Attributes:
+        mask: at the picture's own size; may be empty.
+        score: the model's own estimate of the mask's IoU with the object, 0..1.
+        logits: float32 [h, w] at the model's mask resolution, to be given back for refinement; None where the model has none.
+    """
+
+    mask: Mask
+    score: float
+    logits: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """What a prompt model made of one picture; every later prompt on the picture needs only this.
+
+    Attributes:
+        model: identity of the model and its weights; another model refuses the embedding.
+        picture: sha256 of the picture's pixels and size, hexadecimal.
+        size: height and width of the picture in pixels.
+        arrays: the model's own, read only.
+    """
+
+    model: str
+    picture: str
+    size: tuple[int, int]
+    arrays: tuple[NDArray[Any], ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays)
