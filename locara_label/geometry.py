@@ -18,6 +18,8 @@ Size = tuple[int, int]
 
 Floats = NDArray[np.float32]
 _CHUNK_VALUES = 1 << 18
+_BLOCK_COLUMNS = 32
+"""What is in work at once fits a core's own cache; of 8 to 256 columns the fastest."""
 
 
 def resize_bilinear(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
@@ -31,6 +33,15 @@ def resize_bilinear(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
         return image
     resized = Image.fromarray(np.ascontiguousarray(image)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(resized)
+
+
+def resize_smoothed(plane: Floats, size: Size) -> Floats:
+    """Float32 [H, W] to [h, w], smoothed when it shrinks: torch's bilinear interpolation with antialiasing, which is Pillow's."""
+    from PIL import Image
+
+    if plane.shape == size:
+        return plane
+    return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def normalise(image: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...], rescale: float = 1 / 255) -> Floats:
@@ -56,6 +67,65 @@ def upsample_logits(logits: Floats, size: Size) -> Floats:
 def _resized(plane: Floats, size: Size) -> Floats:
     resized: Floats = cv2.resize(np.ascontiguousarray(plane), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return resized
+
+
+def threshold_upsampled(logits: Floats, size: Size) -> NDArray[np.bool_]:
+    """Where scores float32 [h, w], resized as in torch's bilinear interpolation, exceed zero: bool [H, W], column-major.
+
+    No pixel can exceed zero unless one of its four neighbouring scores does, so only the rows and columns that see a positive
+    score are interpolated, in blocks of columns: the scores are never held at full size.
+    """
+    mask = np.zeros(size[::-1], bool)
+    positive = logits > 0
+    rows, columns = _Neighbours.of(logits.shape[0], size[0]), _Neighbours.of(logits.shape[1], size[1])
+    tall, wide = rows.reached(np.atleast_1d(positive.any(axis=1))), columns.reached(np.atleast_1d(positive.any(axis=0)))
+    strips = np.ascontiguousarray(rows.mix(logits, tall).T)
+    for start in range(wide.start, wide.stop, _BLOCK_COLUMNS):
+        block = slice(start, min(start + _BLOCK_COLUMNS, wide.stop))
+        np.greater(columns.mix(strips, block), 0, out=mask[block, tall])
+    return mask.T
+
+
+@dataclass(frozen=True, slots=True)
+class _Neighbours:
+    """The two low-resolution values that each output position of an axis lies between, and the share of the second."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    weight: Floats
+
+    @classmethod
+    def of(cls, low: int, high: int) -> _Neighbours:
+        source = _source(low, high)
+        first = np.minimum(source.astype(np.int64), low - 1)
+        return cls(first, np.minimum(first + 1, low - 1), np.clip(source - first.astype(np.float32), 0, 1))
+
+    def reached(self, values: NDArray[np.bool_]) -> slice:
+        """The output positions from the first to the last that have a true neighbour."""
+        found = np.flatnonzero(values[self.first] | values[self.second])
+        return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+
+    def mix(self, values: Floats, where: slice) -> Floats:
+        """Interpolates float32 [low, n] along its first axis at some output positions."""
+        share = self.weight[where, None]
+        mixed: Floats = values[self.first[where]] * (1 - share)
+        mixed += values[self.second[where]] * share
+        return mixed
+
+
+def box_ious(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU of a box [4], given by its corners (x0, y0, x1, y1), with each of others [n, 4], all with area: float64 [n]."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    total = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared
+    ious: NDArray[np.float64] = shared / total
+    return ious
+
+
+def shrink_mask(mask: NDArray[np.bool_], size: Size) -> Floats:
+    """The share of every cell that a mask covers, 0..1: bool [H, W] to float32 [h, w]."""
+    shares: Floats = cv2.resize(np.ascontiguousarray(mask, np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return shares
 
 
 def upsample_nearest(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
@@ -89,6 +159,14 @@ def argmax_upsampled(logits: Floats, size: Size) -> NDArray[np.uint8] | NDArray[
     return labels
 
 
+def _source(low: int, high: int) -> Floats:
+    """Where the centres of `high` output pixels lie on an axis of `low` values."""
+    scale = np.float32(low) / np.float32(high)
+    centres: Floats = np.arange(high, dtype=np.float32) + np.float32(0.5)
+    source: Floats = np.maximum(centres * scale - np.float32(0.5), np.float32(0))
+    return source
+
+
 @dataclass(frozen=True, slots=True)
 class _Axis:
     """How output pixels lie between low-resolution neighbours along one axis of n values.
@@ -105,8 +183,7 @@ class _Axis:
 
     @classmethod
     def of(cls, low: int, high: int) -> _Axis:
-        scale = np.float32(low) / np.float32(high)
-        source = np.maximum((np.arange(high, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5), 0)
+        source = _source(low, high)
         cell = np.minimum(source.astype(np.int64), low - 1)
         count = np.bincount(cell, minlength=low)
         first = np.cumsum(count) - count
@@ -199,3 +276,29 @@ def _interpolated(corners: Floats, down: Floats, right: Floats) -> Floats:
     score: Floats = near * (1 - right)
     score += far * right
     return score
+
+
+def boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Bool [H, W]: pixels that differ from the one to their right, below, or both (`seg2bmap` of the DAVIS 2017 code).
+
+    The last row looks to the right only and the last column down only, so an edge of the picture is no boundary.
+    """
+    found = np.zeros(mask.shape, bool)
+    found[:, :-1] |= mask[:, 1:] != mask[:, :-1]
+    found[:-1] |= mask[1:] != mask[:-1]
+    found[:-1, :-1] |= mask[1:, 1:] != mask[:-1, :-1]
+    return found
+
+
+def dilate_disk(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
+    """Bool [H, W]: pixels whose centre is at most so far from that of a foreground pixel."""
+    across = np.arange(-radius_px, radius_px + 1)
+    disk = (across[:, None] ** 2 + across**2 <= radius_px**2).astype(np.uint8)
+    grown = cv2.dilate(np.ascontiguousarray(mask).view(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(grown, np.uint8).view(np.bool_)
+
+
+def distance_px(mask: NDArray[np.bool_]) -> Floats:
+    """Float32 [H, W]: how far the centre of each pixel is from that of the nearest foreground pixel, of which there is one."""
+    away = np.ascontiguousarray(~mask).view(np.uint8)
+    return np.asarray(cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locara_label import headers
+from locara_label.atomic import atomic_file
 from locara_label.errors import BadImage, BadOption
 from locara_label.headers import Header
 
@@ -32,7 +34,9 @@ Source = bytes | Path | str
 _BAND_PIXELS = 1 << 19
 _MAX_SIDE = 1_000_000
 _MAX_SCANS = 1000
-_MAX_SCANNED_PIXELS = 3_000_000_000
+_MAX_SCANNED_PIXELS = 1_500_000_000
+_MAX_WEBP_PIXELS = 80_000_000
+"""Its decoder holds four copies."""
 _MAX_RLE_PIXELS = 1 << 24
 _MAX_RLE_BYTES = 4 << 20
 _JPEG_KEPT = {b"\xe0", b"\xee"}
@@ -88,6 +92,22 @@ def read(source: Source, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
         stored = _stored_pixels(_essentials(stream, header, limits), header)
         # Pillow turns TIFFs upright by itself.
         return stored if header.format == "TIFF" else _upright(stored, header.orientation)
+
+
+def read_alpha(source: Source, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """Alpha uint8 [H, W] of a PNG, 255 everywhere if it has none. Such files carry masks, so nothing is turned upright.
+
+    Raises:
+        BadImage: see `read`; `image.unsupported` for any other format.
+    """
+    from PIL import Image
+
+    with _opened(source, limits) as stream, _coded():
+        header = _within(headers.parse(stream), limits)
+        if header.format != "PNG":
+            raise BadImage(f"alpha is read from a PNG, this is {header.format}", code="image.unsupported")
+        with Image.open(io.BytesIO(_essentials(stream, header, limits)), formats=("PNG",)) as image:
+            return np.asarray(image.convert("RGBA").getchannel("A"))
 
 
 @contextmanager
@@ -159,6 +179,8 @@ def _essentials(stream: BinaryIO, header: Header, limits: Limits) -> bytes:
         return _bare_jpeg(data, header.width * header.height)
     if header.format == "PNG":
         return _bare_png(data)
+    if header.format == "WEBP" and header.width * header.height > _MAX_WEBP_PIXELS:
+        raise BadImage("a WebP of this size takes too much memory to decode", code="image.too_many_pixels")
     if header.run_length_coded and (header.width * header.height > _MAX_RLE_PIXELS or len(data) > _MAX_RLE_BYTES):
         raise BadImage("a run-length coded BMP of this size takes too long to decode", code="image.too_many_pixels")
     return data
@@ -185,8 +207,16 @@ def _bare_png(data: bytes) -> bytes:
     return b"".join([view[:8], *(view[c.start : c.end + 4] for c in chunks if c.kind in _PNG_KEPT)])
 
 
+@cache
+def _quiet() -> None:
+    """Pillow warns of every wrong tag of a TIFF, of which a file may have 65,535: nobody's log should fill with them."""
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+
+
 def _stored_pixels(data: bytes, header: Header) -> NDArray[np.uint8]:
     from PIL import Image
+
+    _quiet()
 
     with Image.open(io.BytesIO(data), formats=(header.format,)) as image:
         expected = (header.width, header.height) if header.format == "TIFF" else header.stored_size
@@ -267,13 +297,16 @@ _FLIPPED = {
 
 
 def encode_png(
-    array: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.bool_], palette: NDArray[np.uint8] | None = None
+    array: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.bool_],
+    palette: NDArray[np.uint8] | None = None,
+    opacities: NDArray[np.uint8] | None = None,
 ) -> bytes:
     """A PNG file of these pixels, lossless.
 
     Args:
         array: uint8 [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA; uint16 [H, W] grey; bool [H, W], written as 0 and 255.
         palette: uint8 [N, 3] colours, N <= 256, for a uint8 [H, W] of indices.
+        opacities: uint8 [N] of the palette's colours; None for opaque ones.
 
     Raises:
         BadOption: the array is none of these or has no pixels.
@@ -285,8 +318,25 @@ def encode_png(
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if palette is not None:
         image.putpalette(palette.tobytes())
+    clear = {} if palette is None or opacities is None else {"transparency": opacities.tobytes()}
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=4)
+    image.save(buffer, "PNG", compress_level=4, **clear)
+    return buffer.getvalue()
+
+
+def encode_jpeg(array: NDArray[np.uint8], quality: int = 85) -> bytes:
+    """A JPEG file of RGB uint8 [H, W, 3], to look at: it is not exact.
+
+    Raises:
+        BadOption: the array is something else or has no pixels.
+    """
+    from PIL import Image
+
+    if array.ndim != 3 or array.shape[-1] != 3:
+        raise BadOption(f"a JPEG cannot hold {array.dtype} {array.shape}", code="option.array")
+    _check_encodable(array, None)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
@@ -313,15 +363,7 @@ def write_png(
         BadOption: see `encode_png`.
         OSError: the folder is missing, full or not writable.
     """
-    target = Path(path)
     data = encode_png(array, palette)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    # Synced one by one, though a batch could make them again: a data set's JSON must not survive the PNGs that it names.
+    with atomic_file(Path(path)) as file:
+        file.write(data)

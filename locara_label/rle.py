@@ -8,6 +8,7 @@ groups. Source of the format: maskApi.c of the COCO API.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ Size = tuple[int, int]
 
 _MAX_PIXELS = (1 << 32) - 1
 """What pycocotools can count."""
+
+_MAX_LIBRARY_PIXELS = 3 << 24
+"""Masks up to which pycocotools may write strings. It keeps six bytes a run and writes a closing zero after them: where four runs
+take six symbols each, which is 2^24 pixels or more, that zero lands in the bookkeeping of the heap."""
 
 _TILE = 512
 _MAX_OUTLINE_PX = 1 << 22
@@ -40,6 +45,8 @@ def encode(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
     if mask.dtype == np.uint8 and mask.max() > 1:
         raise BadMask(f"a uint8 mask holds 0 and 1, got {mask.max()}", code="mask.values")
     columns = _column_major(mask).view(np.uint8)
+    if mask.size > _MAX_LIBRARY_PIXELS:
+        return encode_labels(columns).get(1) or _packed(np.array([mask.size]))
     return bytes(coco.encode(columns)["counts"])
 
 
@@ -53,6 +60,11 @@ def _column_major(array: NDArray[Any]) -> NDArray[Any]:
             tile = slice(top, top + _TILE), slice(left, left + _TILE)
             columns[tile] = array[tile]
     return columns
+
+
+def row_major(array: NDArray[Any]) -> NDArray[Any]:
+    """The same values row by row, as fast as they come."""
+    return _column_major(array.T).T
 
 
 def encode_labels(labels: NDArray[np.integer]) -> dict[int, bytes]:
@@ -102,11 +114,22 @@ def compress(counts: Sequence[int] | NDArray[np.int64], size: Size) -> bytes:
         raise BadMask("run lengths are a flat list of whole numbers", code="mask.counts") from error
     if runs.ndim != 1 or (runs.size and not np.issubdtype(runs.dtype, np.integer)):
         raise BadMask("run lengths are a flat list of whole numbers", code="mask.counts")
-    _check_runs(runs.astype(np.int64), size)
-    if size[0] * size[1] == 0:
-        return b""
-    packed = coco.frPyObjects({"size": list(size), "counts": runs.tolist()}, size[0], size[1])
-    return bytes(packed["counts"])
+    runs = runs.astype(np.int64)
+    _check_runs(runs, size)
+    return _packed(runs) if size[0] * size[1] else b""
+
+
+def _packed(runs: NDArray[np.int64]) -> bytes:
+    """Run lengths to the string: the opposite of `run_lengths`."""
+    deltas = runs.copy()
+    deltas[3:] -= runs[1:-2]
+    # Five bits a symbol, the sign among them: -16 to 15 take one, -512 to 511 two.
+    lengths = 1 + sum(((deltas < -(16 << bits)) | (deltas >= 16 << bits)).astype(np.int64) for bits in range(0, 50, 5))
+    ends = np.cumsum(lengths)
+    place = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    symbols = np.repeat(deltas, lengths) >> (5 * place) & 0x1F
+    symbols[place < np.repeat(lengths, lengths) - 1] |= 0x20
+    return bytes((symbols + 48).astype(np.uint8))
 
 
 def run_lengths(counts: bytes) -> NDArray[np.int64]:
@@ -180,9 +203,13 @@ def box_xywh(counts: bytes, size: Size) -> tuple[int, int, int, int]:
 
 def merge(parts: Iterable[bytes], size: Size, *, intersect: bool = False) -> bytes:
     """Union (or intersection) of masks of one size."""
+    parts = list(parts)
     rles = [_coco(part, size) for part in parts]
     if not rles or size[0] * size[1] == 0:
         return encode(np.zeros(size, np.uint8))
+    if size[0] * size[1] > _MAX_LIBRARY_PIXELS:
+        unite = np.logical_and if intersect else np.logical_or
+        return encode(reduce(unite, (decode(part, size) for part in parts)))
     return bytes(coco.merge(rles, intersect=int(intersect))["counts"])
 
 
@@ -198,10 +225,12 @@ def from_polygons(polygons: Sequence[Sequence[float]], size: Size) -> bytes:
 
     Raises:
         BadMask: a polygon with fewer than three corners, with a coordinate that is not a finite number, or of an outline
-            so long that no picture has it.
+            so long that no picture has it; code `mask.size` on more than 50 megapixels.
     """
     outlines = [_outline(polygon) for polygon in polygons]
     _check_runs(np.array([size[0] * size[1]]), size)
+    if size[0] * size[1] > _MAX_LIBRARY_PIXELS:
+        raise BadMask(f"polygons are not drawn on more than {_MAX_LIBRARY_PIXELS} pixels, here are {size}", code="mask.size")
     if not outlines or size[0] * size[1] == 0:
         return encode(np.zeros(size, np.uint8))
     rles = coco.frPyObjects(outlines, size[0], size[1])
