@@ -12,9 +12,15 @@ from typing import Any, Literal
 from locara_label.errors import BadOption, UnknownModel
 from locara_label.types import Label
 
-Family = Literal["segformer", "mask2former", "selfie"]
-Task = Literal["semantic", "instance", "panoptic", "matting"]
+Family = Literal["segformer", "mask2former", "selfie", "sam2", "sam2-video", "grounding-dino"]
+Task = Literal["semantic", "instance", "panoptic", "matting", "prompt", "text", "video"]
 
+PARTS = {"sam2": ("encoder", "decoder"), "grounding-dino": ("image", "text", "detector")}
+"""Of families whose models are several graphs."""
+VIDEO_PARTS = ("encoder", "decoder", "memory-encoder", "memory-attention", "mask-prompt")
+"""Of a SAM 2 that tracks; the first two are those of the one that does not."""
+PUBLISHED_VIDEO_PARTS = ("vision_encoder", "mask_decoder", "memory_encoder", "memory_attention", "pointer_tpos")
+"""Files of one that others published, beside each other; the first is `Row.onnx`."""
 _DATA = Path(__file__).parent
 
 
@@ -51,7 +57,8 @@ class Row:
         input_size: height and width in pixels; the model's own preprocessor_config.json outranks it.
         labels: name of a label set; the model's own config.json outranks it.
         graph: name of the weightless graph that these weights fit; None where `onnx` is set.
-        onnx: path of a published ONNX file that is used as it is.
+        onnx: path of a published ONNX file that is used as it is; of the encoder, where there are two.
+        onnx_decoder: path of the published ONNX file that answers prompts.
         queries: object queries of a mask transformer.
         bundled: folder below the package's `mini` folder.
     """
@@ -69,8 +76,18 @@ class Row:
     labels: str | None = None
     graph: str | None = None
     onnx: str | None = None
+    onnx_decoder: str | None = None
     queries: int | None = None
     bundled: str | None = None
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Names of the shipped graphs that these weights are for."""
+        if self.graph is None:
+            return ()
+        if self.family in PARTS:
+            return tuple(f"{self.graph}-{part}" for part in PARTS[self.family])
+        return (self.graph if self.queries is None else f"{self.graph}-q{self.queries}",)
 
 
 def rows() -> tuple[Row, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from locara_label.atomic import sync_folder
 from locara_label.errors import DownloadFailed
 from locara_label.weights.digest import Digest, of_file
 from locara_label.weights.hub import Body, Link, Location, Unanswered
@@ -50,7 +51,7 @@ def fetch(link: Link, target: Target, report: Callable[[int], None]) -> Digest:
         target.place.parent.mkdir(parents=True, exist_ok=True)
         digest = link.first(lambda source: _fetch_from(link, source, target, report))
         target.part.replace(target.place)
-        _sync_folder(target.place.parent)
+        sync_folder(target.place.parent)
     return digest
 
 
@@ -179,13 +180,3 @@ def _disk_errors(place: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise _disk_full(place, os.strerror(error.errno)) from error
         raise DownloadFailed(f"{place} cannot be written: {error.strerror}", code="download.not_writable") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

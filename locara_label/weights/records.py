@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from locara_label.atomic import atomic_file
 from locara_label.weights.digest import Digest, of_file
 
 FORMAT = 1
@@ -91,15 +91,8 @@ def write(path: Path, content: Record | dict[str, Any]) -> None:
     """Writes JSON so that a reader sees the old or the new content, whatever happens in between."""
     data = content if isinstance(content, dict) else {"format": FORMAT, **asdict(content)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            json.dump(data, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        file.write(json.dumps(data, indent=1).encode("ascii"))
 
 
 def _record(data: dict[str, Any]) -> Record | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -52,14 +53,26 @@ def open_tensors(folder: Path) -> Tensors:
 
     Raises:
         NotDownloaded: the folder holds none of them.
-        BadWeights: a file is damaged, lies about its contents, or is of a kind that would need a pickle to run.
+        BadWeights: a file is damaged, lies about its contents, is of a kind that would need a pickle to run, or cannot be read.
     """
-    files = _files(folder)
-    stored: dict[str, Stored] = {}
-    for path in files:
-        stored.update(_read(path))
-    facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    with _readable(folder):
+        files = _files(folder)
+        stored: dict[str, Stored] = {}
+        for path in files:
+            stored.update(_read(path))
+        facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return Tensors(stored, sha256(repr(facts).encode()).hexdigest())
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except NotDownloaded:  # an OSError by descent
+        raise
+    except OSError as error:
+        place = error.filename or folder
+        raise BadWeights(f"{place} cannot be read: {error.strerror or error}", code="weights.unreadable") from error
 
 
 def _files(folder: Path) -> list[Path]:
