@@ -7,7 +7,8 @@
 A graph is a zip of `graph.onnx`, which has no weights at all, and `tensors.json`, which says for every weight which bytes of
 which tensor of the official file it is. The link is found by content: the architecture is filled with random numbers, written
 with `save_pretrained` (which gives the official names) and exported with unfolded weights; equal bytes are the same tensor.
-Each graph is exported twice, with two numbers of labels: dimensions that differ become symbols, the rest must be equal.
+Where labels shape the weights, a graph is exported twice, with two numbers of labels: dimensions that differ become symbols, the
+rest must be equal.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import sys
 import tempfile
 import warnings
@@ -24,17 +26,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 import transformers
 from onnx import numpy_helper
 from safetensors import safe_open
 
-from tools.architectures import ARCHITECTURES, Architecture, Exported, randomise
+from tools.architectures import ARCHITECTURES, Architecture, NotTrained, randomise, unite
 from tools.folding import fold
 
 GRAPHS = Path(__file__).parent.parent / "locara_label" / "graphs"
-OPSET = 17
+OPSET, DYNAMO_OPSET = 17, 20
+MAX_INLINE = 512
+"""Floats of a constant; more would be weights."""
 LABELS = (11, 17)
 DTYPES = {onnx.TensorProto.FLOAT: "F32"}
 
@@ -54,28 +59,31 @@ def export(architecture: Architecture, labels: int, folder: Path) -> tuple[onnx.
     torch.manual_seed(0)
     model = architecture.build(labels).eval()
     randomise(model, seed=labels)
+    unite(model, architecture.twins)
     model.save_pretrained(folder)
-    path = folder / "export.onnx"
-    axes = {} if architecture.fixed_size else {"pixel_values": {0: "batch", 2: "height", 3: "width"}}
-    pixel_values = torch.randn(1 if architecture.fixed_size else 2, 3, *architecture.example_px)
+    example, path = architecture.example(), folder / "export.onnx"
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Exported(model, architecture.outputs),
-            (pixel_values,),
+            architecture.part(model),
+            tuple(example.values()),
             str(path),
-            input_names=["pixel_values"],
+            input_names=list(example),
             output_names=list(architecture.outputs),
-            dynamic_axes=axes,
-            opset_version=OPSET,
-            dynamo=False,
-            do_constant_folding=False,
+            **_exporter(architecture),
         )
     graph = onnx.load(str(path))
     strip(graph)
-    if architecture.fixed_size:
-        fold(graph, pixel_values.numpy())
+    if not architecture.dynamic:
+        fold(graph, {name: tensor.numpy() for name, tensor in example.items()})
     return graph, _stored(folder)
+
+
+def _exporter(architecture: Architecture) -> dict[str, Any]:
+    if architecture.dynamo:
+        return {"dynamo": True, "opset_version": DYNAMO_OPSET, "optimize": False, "external_data": False, "verbose": False}
+    axes = {name: dict(sizes) for name, sizes in architecture.dynamic.items()}
+    return {"dynamo": False, "opset_version": OPSET, "do_constant_folding": False, "dynamic_axes": axes}
 
 
 def _stored(folder: Path) -> dict[str, bytes]:
@@ -90,7 +98,11 @@ def bind(model: onnx.ModelProto, stored: dict[str, bytes]) -> dict[str, Referenc
     """Takes every float initializer out of the graph that equals bytes of the stored file; small integers stay inline."""
     by_content = {sha256(content).digest(): name for name, content in stored.items()}
     found = {}
+    used = {name for node in model.graph.node for name in node.input}
     for tensor in list(model.graph.initializer):
+        if tensor.name not in used:  # the newer exporter keeps those of the whole model
+            model.graph.initializer.remove(tensor)
+            continue
         if tensor.data_type not in DTYPES:
             continue
         reference = _find(tensor, by_content, stored)
@@ -117,6 +129,9 @@ def strip(model: onnx.ModelProto) -> None:
     model.producer_version = ""
     del model.graph.value_info[:]
     del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
@@ -138,18 +153,32 @@ def _single_precision(graph: onnx.GraphProto) -> None:
                 attribute.i = onnx.TensorProto.FLOAT
 
 
+def spell_out(model: onnx.ModelProto) -> None:
+    """Turns large constants of one number into the formula that they were."""
+    for node in model.graph.node:
+        value = next((a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value"), None)
+        if value is None or math.prod(value.dims) <= MAX_INLINE or np.ptp(numbers := numpy_helper.to_array(value)) != 0:
+            continue
+        shape = f"{node.output[0]}_shape"
+        sizes = onnx.helper.make_tensor(shape, onnx.TensorProto.INT64, [len(value.dims)], list(value.dims))
+        model.graph.initializer.append(sizes)
+        fill = numpy_helper.from_array(numbers.reshape(-1)[:1])
+        node.CopyFrom(onnx.helper.make_node("ConstantOfShape", [shape], [node.output[0]], value=fill))
+
+
 def rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
     for node in model.graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = names.get(name, name)
 
 
-def weightless(name: str, labels: int) -> tuple[bytes, dict[str, Reference], list[str]]:
+def weightless(architecture: Architecture, labels: int) -> tuple[bytes, dict[str, Reference], list[str]]:
     """The graph without weights, its references by initializer name, and the stored float tensors that it does not use."""
-    architecture = ARCHITECTURES[name]()
     with tempfile.TemporaryDirectory() as folder:
         model, stored = export(architecture, labels, Path(folder))
-    references = bind(model, stored)
+    references = bind(model, {name: content for name, content in stored.items() if name not in architecture.twins})
+    spell_out(model)
+    refuse_weights(model)
     names = {old: f"{new.tensor}@{new.offset}" if new.offset else new.tensor for old, new in references.items()}
     rename(model, names)
     used = {reference.tensor for reference in references.values()}
@@ -160,17 +189,31 @@ def weightless(name: str, labels: int) -> tuple[bytes, dict[str, Reference], lis
     )
 
 
+def refuse_weights(model: onnx.ModelProto) -> None:
+    """Ends the program where many floats stay in a graph that should have none."""
+    constants = (a.t for node in model.graph.node if node.op_type == "Constant" for a in node.attribute if a.name == "value")
+    for tensor in (*model.graph.initializer, *constants):
+        if tensor.data_type in DTYPES and math.prod(tensor.dims) > MAX_INLINE:
+            raise SystemExit(f"{tensor.name} {list(tensor.dims)} stays in the graph and is no tensor of the file")
+
+
 def build(name: str) -> bytes:
-    """The bytes of one shipped graph."""
-    graph, references, unused = weightless(name, LABELS[0])
-    other_graph, other, _ = weightless(name, LABELS[1])
-    if graph != other_graph or references.keys() != other.keys():
-        raise SystemExit(f"{name}: the graph depends on the number of labels")
+    """The bytes of one shipped graph.
+
+    Raises:
+        NotTrained: it belongs to a mini model that is not there.
+    """
     architecture = ARCHITECTURES[name]()
+    graph, references, unused = weightless(architecture, LABELS[0])
+    other = references
+    if architecture.has_labels:
+        other_graph, other, _ = weightless(architecture, LABELS[1])
+        if graph != other_graph or references.keys() != other.keys():
+            raise SystemExit(f"{name}: the graph depends on the number of labels")
     table = {
         "format": 1,
         "made_with": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "fixed_size": list(architecture.example_px) if architecture.fixed_size else None,
+        "fixed_size": list(architecture.fixed_size) if architecture.fixed_size else None,
         "unused": unused,
         "tensors": {key: _row(key, reference, other[key].shape) for key, reference in sorted(references.items())},
     }
@@ -209,7 +252,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where the bytes differ")
     options = parser.parse_args()
     for name in options.names or ARCHITECTURES:
-        content, path = build(name), GRAPHS / f"{name}.zip"
+        try:
+            content, path = build(name), GRAPHS / f"{name}.zip"
+        except NotTrained as error:
+            print(f"{name}: skipped, {error}", flush=True)
+            continue
         same = path.exists() and path.read_bytes() == content
         print(f"{name}: {len(content) / 1000:.0f} KB{'' if same else ', differs from the shipped bytes'}", flush=True)
         if options.check and not same:

@@ -6,19 +6,22 @@ in the graph, which keeps the graph weightless.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
+
+from locara_label.runtime.providers import onnxruntime
 
 MAX_ELEMENTS = 512
 
 
-def fold(model: onnx.ModelProto, pixel_values: NDArray[np.float32]) -> None:
-    """Folds a complete model in place; every input of the later runs has the shape of `pixel_values`."""
+def fold(model: onnx.ModelProto, feed: Mapping[str, NDArray[np.generic]]) -> None:
+    """Folds a complete model in place; every input of the later runs has the shape that it has in `feed`."""
     names = _independent(model.graph)
-    values = _values(model, names, pixel_values)
+    values = _values(model, names, feed)
     small = {name: value for name, value in values.items() if value.size <= MAX_ELEMENTS}
     kept = [node for node in model.graph.node if not set(node.output) <= small.keys()]
     constants = [_constant(name, value) for name, value in small.items()]
@@ -38,16 +41,17 @@ def _independent(graph: onnx.GraphProto) -> list[str]:
     return names
 
 
-def _values(model: onnx.ModelProto, names: list[str], pixel_values: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
+def _values(model: onnx.ModelProto, names: list[str], feed: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    settings = onnxruntime.SessionOptions()
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    ort = onnxruntime()
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(names, {"pixel_values": pixel_values}), strict=True))
+    session = ort.InferenceSession(probe.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(names, dict(feed)), strict=True))
 
 
 def _constant(name: str, value: NDArray[np.generic]) -> onnx.NodeProto:

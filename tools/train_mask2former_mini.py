@@ -12,13 +12,14 @@ Mask2Former.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
@@ -34,15 +35,15 @@ from fixtures.scenes import LABELS, STUFF, Scene
 from tools.panoptic_quality import PanopticQuality, Segment
 from tools.training import (
     MINI,
-    AveragedWeights,
-    Progress,
-    Training,
-    arguments,
     batch_of,
     evaluation_scenes,
     label_names,
-    one_thread,
-    train,
+    monitoring_scenes,
+    print_by_label,
+    run,
+    square,
+    squares,
+    training_scenes,
     write_hub_folder,
 )
 
@@ -228,30 +229,30 @@ def _owners(target: Target, cells: int) -> Tensor:
 class Panoptic:
     """The task of this family."""
 
-    scene_sides: Sequence[int] = (128, 192, 256)
+    def examples(self, rng: Generator, count: int) -> list[Scene]:
+        """Scenes to scale, a half larger and twice as large."""
+        return training_scenes(rng, count, squares(128, 192, 256))
 
     def loss(self, model: nn.Module, scenes: Sequence[Scene], fraction: float) -> Tensor:
         """Loss on a batch; the dense head teaches less and less."""
         targets = [make_target(scene) for scene in scenes]
-        return loss_of(model(batch_of(scenes, SIDE)), targets, DENSE_WEIGHT * (1 - 0.8 * fraction))
+        return loss_of(model(batch_of(scenes, (SIDE, SIDE))), targets, DENSE_WEIGHT * (1 - 0.8 * fraction))
 
-    def figure(self, model: nn.Module, count: int) -> float:
+    def figure(self, model: nn.Module) -> float:
         """Panoptic quality."""
-        return panoptic_quality(model.mask2former, count).mean
+        return panoptic_quality(model.mask2former, monitoring_scenes()).mean
 
     def export(self, model: nn.Module) -> None:
         """Write the hub folder."""
-        write_hub_folder(model.mask2former, FOLDER, SIDE, PROCESSOR)
+        write_hub_folder(model.mask2former, FOLDER, square(SIDE), PROCESSOR)
 
 
-def start(minutes: float) -> Training:
-    """A fresh training; positions start as sines, from which the anchors are easily told apart."""
-    torch.manual_seed(0)
+def make_trainee() -> Trainee:
+    """A fresh trainee; positions start as sines, from which the anchors are easily told apart."""
     trainee = Trainee()
     embeddings = trainee.mask2former.model.pixel_level_module.encoder.swin.embeddings
     embeddings.position_embeddings.data[0] = _sines(SIDE // 4, embeddings.position_embeddings.shape[-1])
-    optimizer = torch.optim.AdamW(trainee.parameters(), lr=1e-3, weight_decay=0.02, betas=(0.9, 0.98))
-    return Training(trainee, optimizer, AveragedWeights(trainee, 0.998), Progress(minutes))
+    return trainee
 
 
 def _sines(cells: int, channels: int) -> Tensor:
@@ -263,13 +264,13 @@ def _sines(cells: int, channels: int) -> Tensor:
     return torch.cat([y, x], 2).reshape(cells * cells, channels) * 0.2
 
 
-def panoptic_quality(model: Mask2FormerForUniversalSegmentation, count: int) -> PanopticQuality:
-    """The figure on unseen 256 x 256 scenes, by transformers' own panoptic post-processing."""
+def panoptic_quality(model: Mask2FormerForUniversalSegmentation, scenes: Iterable[Scene]) -> PanopticQuality:
+    """The figure on some scenes, by transformers' own panoptic post-processing."""
     processor: Any = Mask2FormerImageProcessor()
     quality = PanopticQuality(len(LABELS))
-    for scene in evaluation_scenes(count):
+    for scene in scenes:
         with torch.inference_mode():
-            out = model(pixel_values=batch_of([scene], SIDE))
+            out = model(pixel_values=batch_of([scene], (SIDE, SIDE)))
         result = processor.post_process_panoptic_segmentation(
             out, label_ids_to_fuse=set(range(len(STUFF))), target_sizes=[scene.stuff.shape]
         )[0]
@@ -286,22 +287,14 @@ def _segments(result: dict[str, Any]) -> list[Segment]:
 def evaluate(count: int) -> None:
     """Print the panoptic quality of the shipped weights."""
     model = Mask2FormerForUniversalSegmentation.from_pretrained(FOLDER, dtype=torch.float32).eval()
-    quality = panoptic_quality(model, count)
-    for label, value in zip(LABELS, quality.by_class, strict=True):
-        print(f"{label:10} {value:.3f}")
+    quality = panoptic_quality(model, evaluation_scenes(count))
+    print_by_label(quality.by_class)
     print(f"PQ {quality.mean:.4f}, SQ {quality.segmentation_quality:.4f} on {count} unseen scenes")
 
 
 def main() -> None:
     """Command line."""
-    options = arguments(__doc__, peak=1e-3)
-    one_thread()
-    if options.evaluate:
-        evaluate(options.count)
-        return
-    training = start(options.minutes)
-    training.resume(options.checkpoint)
-    train(training, Panoptic(), options)
+    run(__doc__, peak=1e-3, evaluate=evaluate, make=make_trainee, task=lambda _: Panoptic())
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ Usage::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,16 +22,16 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from fixtures.scenes import LABELS, STUFF, Scene
 from tools.training import (
     MINI,
-    AveragedWeights,
-    Progress,
-    Training,
-    arguments,
     batch_of,
     evaluation_scenes,
     input_side,
     label_names,
-    one_thread,
-    train,
+    monitoring_scenes,
+    print_by_label,
+    run,
+    square,
+    squares,
+    training_scenes,
     write_hub_folder,
 )
 
@@ -55,14 +56,6 @@ def make_model() -> SegformerForSemanticSegmentation:
     return SegformerForSemanticSegmentation(config)
 
 
-def start(minutes: float) -> Training:
-    """A fresh training."""
-    torch.manual_seed(0)
-    model = make_model()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.02, betas=(0.9, 0.98))
-    return Training(model, optimizer, AveragedWeights(model, 0.998), Progress(minutes))
-
-
 def make_target(scene: Scene, cells: int) -> Tensor:
     """Shares of each label in each cell of the logits' grid, float32 [L, cells, cells]."""
     fine = cv2.resize(scene.labels.astype(np.uint8), (2 * cells, 2 * cells), interpolation=cv2.INTER_NEAREST_EXACT)
@@ -85,12 +78,12 @@ def _cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return (error * (1 - thing)).sum() / (1 - thing).sum().clamp(min=1) + (error * thing).sum() / thing.sum().clamp(min=1)
 
 
-def label_ious(model: nn.Module, count: int, side: int) -> NDArray[np.float64]:
-    """IoU of each label over unseen 256 x 256 scenes, the way the model is used."""
+def label_ious(model: nn.Module, scenes: Iterable[Scene], side: int) -> NDArray[np.float64]:
+    """IoU of each label over all scenes, the way the model is used."""
     confusion = np.zeros((len(LABELS), len(LABELS)))
-    for scene in evaluation_scenes(count):
+    for scene in scenes:
         with torch.inference_mode():
-            logits = model(pixel_values=batch_of([scene], side)).logits
+            logits = model(pixel_values=batch_of([scene], (side, side))).logits
         found = functional.interpolate(logits, size=scene.stuff.shape, mode="bilinear")[0].argmax(0).numpy()
         pairs = scene.labels * len(LABELS) + found
         confusion += np.bincount(pairs.ravel(), minlength=confusion.size).reshape(confusion.shape)
@@ -104,9 +97,8 @@ def label_ious(model: nn.Module, count: int, side: int) -> NDArray[np.float64]:
 def evaluate(count: int) -> None:
     """Print the mean IoU of the shipped weights."""
     model = SegformerForSemanticSegmentation.from_pretrained(FOLDER, dtype=torch.float32).eval()
-    ious = label_ious(model, count, input_side(FOLDER))
-    for label, value in zip(LABELS, ious, strict=True):
-        print(f"{label:10} {value:.3f}")
+    ious = label_ious(model, evaluation_scenes(count), input_side(FOLDER))
+    print_by_label(ious)
     print(f"mean IoU {np.nanmean(ious):.4f} on {count} unseen scenes")
 
 
@@ -115,36 +107,28 @@ class Semantic:
 
     side = SMALL_SIDE
 
-    @property
-    def scene_sides(self) -> Sequence[int]:
+    def examples(self, rng: Generator, count: int) -> list[Scene]:
         """Scenes to scale and a half larger."""
-        return (self.side, self.side * 3 // 2)
+        return training_scenes(rng, count, squares(self.side, self.side * 3 // 2))
 
     def loss(self, model: nn.Module, scenes: Sequence[Scene], fraction: float) -> Tensor:
         """Loss on a batch."""
         self.side = SMALL_SIDE if fraction < SMALL_UNTIL else SIDE
         truth = torch.stack([make_target(scene, self.side // 4) for scene in scenes])
-        return loss_of(model(batch_of(scenes, self.side)).logits, truth)
+        return loss_of(model(batch_of(scenes, (self.side, self.side))).logits, truth)
 
-    def figure(self, model: nn.Module, count: int) -> float:
+    def figure(self, model: nn.Module) -> float:
         """Mean IoU."""
-        return float(np.nanmean(label_ious(model, count, self.side)))
+        return float(np.nanmean(label_ious(model, monitoring_scenes(), self.side)))
 
     def export(self, model: nn.Module) -> None:
         """Write the hub folder."""
-        write_hub_folder(model, FOLDER, self.side, PROCESSOR)
+        write_hub_folder(model, FOLDER, square(self.side), PROCESSOR)
 
 
 def main() -> None:
     """Command line."""
-    options = arguments(__doc__, peak=2.5e-3)
-    one_thread()
-    if options.evaluate:
-        evaluate(options.count)
-        return
-    training = start(options.minutes)
-    training.resume(options.checkpoint)
-    train(training, Semantic(), options)
+    run(__doc__, peak=2.5e-3, evaluate=evaluate, make=make_model, task=lambda _: Semantic())
 
 
 if __name__ == "__main__":

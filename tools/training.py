@@ -9,7 +9,7 @@ import math
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from fixtures.scenes import EVALUATION_SEED, LABELS, Scene, make_scene
+from fixtures.scenes import EVALUATION_SEED, LABELS, TEST_SEED, Scene, make_scene
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -37,22 +37,27 @@ def one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def pixels(image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    """A picture as the model takes it, float32 [3, side, side]: PIL bilinear, ImageNet mean and deviation."""
-    resized = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
+def pixels(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """A picture as the model takes it at a height and width, float32 [3, h, w]: PIL bilinear, ImageNet mean and deviation."""
+    resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
     scaled = (np.asarray(resized, np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
-def training_scenes(rng: Generator, count: int, sides: Sequence[int]) -> list[Scene]:
-    """New scenes, each drawn at one of some sides in pixels: real pictures are not of the model's input size."""
+def training_scenes(rng: Generator, count: int, sizes: Sequence[tuple[int, int]]) -> list[Scene]:
+    """New scenes, each drawn at one of some (height, width) in pixels: real pictures are not of the model's input size."""
     seeds = rng.integers(EVALUATION_SEED, size=count)
-    return [make_scene(int(seed), (int(side),) * 2) for seed, side in zip(seeds, rng.choice(sides, count), strict=True)]
+    return [make_scene(int(seed), sizes[at]) for seed, at in zip(seeds, rng.integers(len(sizes), size=count), strict=True)]
 
 
-def evaluation_scenes(count: int, side: int = 256) -> Iterator[Scene]:
-    """Scenes that no training has seen."""
-    return (make_scene(EVALUATION_SEED + i, (side, side)) for i in range(count))
+def monitoring_scenes(count: int = 60) -> Iterator[Scene]:
+    """Scenes of 256 x 256 that no training learns from, but that choose which weights it keeps."""
+    return (make_scene(EVALUATION_SEED + i) for i in range(count))
+
+
+def evaluation_scenes(count: int) -> Iterator[Scene]:
+    """Scenes of 256 x 256 for the figures that are published: nothing learns from them or is chosen by them."""
+    return (make_scene(TEST_SEED + i) for i in range(count))
 
 
 class AveragedWeights:
@@ -142,18 +147,23 @@ class Training:
 class Task(Protocol):
     """What a family adds to the common loop."""
 
-    @property
-    def scene_sides(self) -> Sequence[int]:
-        """Sides in pixels of the scenes that it learns from next."""
+    def examples(self, rng: Generator, count: int) -> Sequence[Any]:
+        """What it learns from next, of seeds below `EVALUATION_SEED`; mostly `training_scenes`."""
 
-    def loss(self, model: nn.Module, scenes: Sequence[Scene], fraction: float) -> Tensor:
+    def loss(self, model: nn.Module, examples: Sequence[Any], fraction: float) -> Tensor:
         """Loss on a batch; `fraction` of the time is over."""
 
-    def figure(self, model: nn.Module, count: int) -> float:
-        """What the mini is judged by, on unseen scenes."""
+    def figure(self, model: nn.Module) -> float:
+        """What the mini is judged by, on what chooses weights, mostly `monitoring_scenes`; the larger the better."""
 
     def export(self, model: nn.Module) -> None:
         """Write the hub folder."""
+
+
+def start(model: nn.Module, minutes: float) -> Training:
+    """A fresh training of a model."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.02, betas=(0.9, 0.98))
+    return Training(model, optimizer, AveragedWeights(model, 0.998), Progress(minutes))
 
 
 def train(training: Training, task: Task, options: argparse.Namespace) -> None:
@@ -164,8 +174,7 @@ def train(training: Training, task: Task, options: argparse.Namespace) -> None:
     reported_s = progress.spent_s
     while progress.fraction < 1:
         began_s = time.monotonic()
-        scenes = training_scenes(rng, options.batch, task.scene_sides)
-        loss = task.loss(training.model, scenes, progress.fraction)
+        loss = task.loss(training.model, task.examples(rng, options.batch), progress.fraction)
         training.step(loss, progress.rate(options.peak), began_s)
         losses.append(loss.item())
         if progress.step % 50 == 0:
@@ -179,7 +188,7 @@ def report(training: Training, task: Task, checkpoint: Path) -> None:
     """Save, measure on a few scenes, export when at least about as good as ever."""
     progress = training.progress
     training.save(checkpoint)
-    figure = task.figure(training.averaged.model, 60)
+    figure = task.figure(training.averaged.model)
     print(f"== step {progress.step} figure {figure:.4f}", flush=True)
     if figure >= progress.best - 0.005:
         progress.best = max(figure, progress.best)
@@ -187,7 +196,7 @@ def report(training: Training, task: Task, checkpoint: Path) -> None:
 
 
 def arguments(description: str | None, peak: float) -> argparse.Namespace:
-    """The command line of either training."""
+    """The command line of a training."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--evaluate", action="store_true", help="judge the shipped weights and exit")
     parser.add_argument("--count", type=int, default=200, help="scenes to judge on")
@@ -198,9 +207,52 @@ def arguments(description: str | None, peak: float) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def batch_of(scenes: Sequence[Scene], side: int) -> Tensor:
-    """Model input of some scenes, float32 [B, 3, side, side]."""
-    return torch.from_numpy(np.stack([pixels(scene.image, side) for scene in scenes]))
+def run(
+    description: str | None,
+    *,
+    peak: float,
+    evaluate: Callable[[int], None],
+    make: Callable[[], nn.Module],
+    task: Callable[[Progress], Task],
+) -> None:
+    """What a training's command line asks for.
+
+    Args:
+        peak: highest learning rate, unless the user gives another.
+        evaluate: prints the figures of the shipped weights on a number of `evaluation_scenes`.
+        make: the model to train, with its first weights.
+        task: what the family adds, for a training that is so far.
+    """
+    options = arguments(description, peak)
+    one_thread()
+    if options.evaluate:
+        evaluate(options.count)
+        return
+    torch.manual_seed(0)
+    training = start(make(), options.minutes)
+    training.resume(options.checkpoint)
+    train(training, task(training.progress), options)
+
+
+def print_by_label(values: Sequence[float] | NDArray[np.float64]) -> None:
+    """A line for each label."""
+    for label, value in zip(LABELS, values, strict=True):
+        print(f"{label:10} {value:.3f}")
+
+
+def squares(*sides: int) -> list[tuple[int, int]]:
+    """Sizes of square scenes."""
+    return [(side, side) for side in sides]
+
+
+def enlarged(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The (height, width) of an input, and up to a third more."""
+    return [(size[0] * sixths // 6, size[1] * sixths // 6) for sixths in (6, 7, 8)]
+
+
+def batch_of(scenes: Sequence[Scene], size: tuple[int, int]) -> Tensor:
+    """Model input of some scenes at a height and width, float32 [B, 3, h, w]."""
+    return torch.from_numpy(np.stack([pixels(scene.image, size) for scene in scenes]))
 
 
 def label_names() -> dict[str, Any]:
@@ -208,7 +260,7 @@ def label_names() -> dict[str, Any]:
     return {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
 
 
-def write_hub_folder(model: Any, folder: Path, side: int, processor: dict[str, Any]) -> None:
+def write_hub_folder(model: Any, folder: Path, size: dict[str, int], processor: dict[str, Any]) -> None:
     """config.json, preprocessor_config.json and model.safetensors in float16, each replaced in one go."""
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict() | {"architectures": [type(model).__name__], "dtype": "float16"}
@@ -216,7 +268,7 @@ def write_hub_folder(model: Any, folder: Path, side: int, processor: dict[str, A
     preprocessing = processor | {
         "do_reduce_labels": False,
         "do_resize": True,
-        "size": {"height": side, "width": side},
+        "size": size,
         "resample": 2,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
@@ -242,6 +294,12 @@ def _write(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
+def square(side: int) -> dict[str, int]:
+    """The `size` of a preprocessor config for square inputs."""
+    return {"height": side, "width": side}
+
+
 def input_side(folder: Path) -> int:
-    """Side in pixels of the square input that a hub folder asks for."""
-    return int(json.loads((folder / "preprocessor_config.json").read_text())["size"]["height"])
+    """Side in pixels of the square input that a hub folder asks for, or the shorter one."""
+    size = json.loads((folder / "preprocessor_config.json").read_text())["size"]
+    return int(size.get("height") or size["shortest_edge"])
