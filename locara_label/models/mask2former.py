@@ -55,7 +55,7 @@ class Mask2Former:
     def segment_map(self, image: Image, limit: Limit = NO_LIMIT) -> NDArray[np.integer]:
         """Label index of every pixel, [H, W], unsigned, by the semantic rule."""
         classes, masks = self.logits(image, limit)
-        return geometry.argmax_upsampled(class_logits(classes, masks), image.shape[:2])
+        return geometry.argmax_upsampled(class_logits(classes, masks), (image.shape[0], image.shape[1]))
 
 
 def softmax(logits: Floats) -> Floats:
@@ -65,8 +65,8 @@ def softmax(logits: Floats) -> Floats:
 
 
 def sigmoid(logits: Floats) -> Floats:
-    # tanh does not overflow, whatever the logits are
-    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
+    # Below -88 the power overflows, and slow denormals are near. By tanh, small values come in steps of 6e-8: classes would tie.
+    return np.asarray(1 / (1 + np.exp(-np.maximum(logits, np.float32(-80)))), np.float32)
 
 
 def class_logits(classes: Floats, masks: Floats) -> Floats:

@@ -50,7 +50,7 @@ class Processor:
 
     def prepare(self, image: Image) -> NDArray[np.float32]:
         """RGB uint8 [H, W, 3] to float32 [1, 3, h, w]."""
-        resized = geometry.resize_bilinear(image, self.input_size(image.shape[:2]))
+        resized = geometry.resize_bilinear(image, self.input_size((image.shape[0], image.shape[1])))
         return geometry.normalise(resized, self.mean, self.std, self.rescale)
 
 
@@ -58,12 +58,13 @@ def _keep_aspect(size: tuple[int, int], shortest: int, longest: int | None) -> t
     """The rule of the published processors: the short side becomes `shortest`, unless the long side then exceeds `longest`."""
     height, width = size
     short, long = min(size), max(size)
-    target = shortest
+    exact: float = shortest
     if longest is not None and long / short * shortest > longest:
-        target = max(round(longest * short / long), 1)
+        exact = longest * short / long
+    target = max(round(exact), 1)
     if width < height:
-        return int(target * height / width), target
-    return target, int(target * width / height)
+        return int(exact * height / width), target
+    return target, int(exact * width / height)
 
 
 def parse(config: Mapping[str, Any]) -> Processor:

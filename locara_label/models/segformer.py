@@ -40,7 +40,7 @@ class Segformer:
 
         The published rule: logits are upsampled bilinearly to the picture's size, the largest wins.
         """
-        return geometry.argmax_upsampled(self.logits(image, limit), image.shape[:2])
+        return geometry.argmax_upsampled(self.logits(image, limit), (image.shape[0], image.shape[1]))
 
     def segment(self, image: Image, threshold: float | None = None, limit: Limit = NO_LIMIT) -> list[Instance]:
         """See `SegmentationModel`; the score of a region is its class's mean probability there."""
@@ -76,7 +76,8 @@ def region_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     scores = np.divide(sums, counts, out=np.zeros(classes), where=counts > 0)
     for index in np.flatnonzero(counts == 0):
         scores[index] = (np.exp(cells[index] - best) / total).max()
-    return np.minimum(scores, 1).astype(np.float32)
+    held: NDArray[np.float32] = np.minimum(scores, 1).astype(np.float32)
+    return held
 
 
 def _winner(cells: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

@@ -37,7 +37,7 @@ class Selfie:
         if small.size != self._size[0] * self._size[1]:
             raise BadWeights(f"{self.name} gives {list(small.shape)}, not one value per pixel", code="weights.interface")
         small = small.reshape(self._size)
-        return np.clip(geometry.upsample_logits(small, image.shape[:2]), 0, 1)
+        return np.clip(geometry.upsample_logits(small, (image.shape[0], image.shape[1])), 0, 1)
 
     def segment(self, image: Image, threshold: float | None = None, limit: Limit = NO_LIMIT) -> list[Instance]:
         """See `SegmentationModel`; the threshold is on alpha, the score is the mean alpha of the region."""

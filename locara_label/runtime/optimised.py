@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,6 +19,9 @@ from typing import Any
 from locara_label.runtime import providers
 
 MODEL, WEIGHTS = "model.onnx", "model.data"
+UNFINISHED = ".new-"
+ABANDONED_S = 3600
+"""Age of a folder that is still unfinished because its process died."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Cache:
         """Tells a session about to be made to write its optimised form; nothing where the folder cannot be written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+            folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
         except OSError:
             return None
         settings.optimized_model_filepath = str(folder / MODEL)
@@ -52,8 +56,12 @@ class Cache:
         return Slot(self, folder, self._folder(identity, asked))
 
     def trim(self) -> None:
-        """Removes what was not used for longest until the cache fits its size."""
-        entries = sorted((path for path in self.root.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+        """Removes what dead processes began, then what was not used for longest until the cache fits its size."""
+        folders = [path for path in self.root.iterdir() if path.is_dir()]
+        for path in folders:
+            if path.name.startswith(UNFINISHED) and time.time() - path.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
+        entries = sorted((p for p in folders if not p.name.startswith(UNFINISHED)), key=lambda path: path.stat().st_mtime)
         sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in entries}
         excess = sum(sizes.values()) - self.max_bytes
         for path in entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 from typing import Any, Literal
 
 from locara_label.errors import BadOption, DeviceUnavailable, MissingRuntime
@@ -20,9 +21,14 @@ log = logging.getLogger(__name__)
 def onnxruntime() -> Any:
     """The `onnxruntime` module, imported at first use.
 
+    Its builds for Linux and Windows report their use to their makers and leave an identifier in the user's cache, unless this
+    variable is set when they are imported. Nothing leaves the machine here, so it is; who wants it sets it to 0. Where another
+    package has imported it before, its reports end here.
+
     Raises:
         MissingRuntime: not installed, broken, or older than 1.24.4.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -33,6 +39,8 @@ def onnxruntime() -> Any:
         raise MissingRuntime("ONNX Runtime is installed in pieces; uninstall onnxruntime and onnxruntime-gpu, then install one")
     if tuple(int(part) for part in ort.__version__.split(".")[:3]) < OLDEST:
         raise MissingRuntime(f"ONNX Runtime {ort.__version__} is too old, 1.24.4 or newer is needed")
+    if os.environ["ORT_DISABLE_TELEMETRY"] != "0":
+        ort.disable_telemetry_events()
     return ort
 
 

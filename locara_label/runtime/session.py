@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from locara_label.errors import Cancelled, DeadlineExceeded, InferenceFailed
+from locara_label.errors import Cancelled, DeadlineExceeded, InferenceFailed, LocaraError
 from locara_label.runtime import providers
 from locara_label.runtime.optimised import Cache
 from locara_label.runtime.skeleton import BoundGraph
+
+log = logging.getLogger("locara_label.runtime")
 
 Feed = Mapping[str, NDArray[Any]]
 
@@ -88,8 +92,21 @@ class Session:
         symbols: values of the graph's symbolic dimensions ("labels", "queries"), empty for published ONNX files.
     """
 
-    def __init__(self, raw: Any, symbols: Mapping[str, int] | None = None, keep: Any = None) -> None:
+    def __init__(
+        self,
+        raw: Any,
+        symbols: Mapping[str, int] | None = None,
+        keep: Any = None,
+        new_options: Callable[[], Any] | None = None,
+    ) -> None:
+        """Args:
+        raw: a session of ONNX Runtime, or what answers like one.
+        symbols: see the class.
+        keep: what has to live as long as the session.
+        new_options: makes what `raw` takes in place of ONNX Runtime's options of a run: an object with `terminate`.
+        """
         self._raw, self._keep = raw, keep
+        self._new_options = new_options or providers.onnxruntime().RunOptions
         self.inputs = tuple(value.name for value in raw.get_inputs())
         self.outputs = tuple(value.name for value in raw.get_outputs())
         self.input_shapes = {value.name: tuple(value.shape) for value in raw.get_inputs()}
@@ -110,7 +127,7 @@ class Session:
             DeadlineExceeded: the run took longer than `deadline_s`.
             InferenceFailed: the model failed, or gave numbers that are not finite.
         """
-        run = _Run(providers.onnxruntime().RunOptions())
+        run = _Run(self._new_options())
         with (stop or Stop()).watch(run), _expiring(run, deadline_s):
             started = time.monotonic()
             try:
@@ -124,7 +141,7 @@ class Session:
             return DeadlineExceeded(f"the model was stopped after {seconds:.1f} s, its deadline")
         if stop is not None and stop.is_set:
             return Cancelled(f"the run was cancelled after {seconds:.1f} s")
-        return InferenceFailed(f"the model failed: {_first_line(error)}")
+        return error if isinstance(error, LocaraError) else InferenceFailed(f"the model failed: {_first_line(error)}")
 
 
 @contextmanager
@@ -143,8 +160,10 @@ def _expiring(run: _Run, deadline_s: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def open_session(graph: BoundGraph | bytes, options: Options, identity: str = "") -> Session:
-    """Makes a session from a bound graph, or from the bytes of a published ONNX file.
+def open_session(graph: BoundGraph | bytes | Path, options: Options, identity: str = "") -> Session:
+    """Makes a session from a bound graph, or from the bytes or the path of a published ONNX file.
+
+    By its path a file may have its data in files beside it; ONNX Runtime refuses those of other folders.
 
     Args:
         graph: the model.
@@ -162,7 +181,7 @@ def open_session(graph: BoundGraph | bytes, options: Options, identity: str = ""
         try:
             settings = _session_options(options)
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised already
-            raw = ort.InferenceSession(str(cached), settings, providers=list(asked))
+            raw = _made(str(cached), settings, asked)
         except Exception:  # noqa: BLE001 - a damaged cache entry may fail in any way; it is only a cache
             options.cache.drop(identity, asked)  # type: ignore[union-attr]
         else:
@@ -170,29 +189,55 @@ def open_session(graph: BoundGraph | bytes, options: Options, identity: str = ""
     return _fresh(graph, options, asked, identity)
 
 
-def _fresh(graph: BoundGraph | bytes, options: Options, asked: tuple[str, ...], identity: str) -> Session:
+def _fresh(graph: BoundGraph | bytes | Path, options: Options, asked: tuple[str, ...], identity: str) -> Session:
     ort = providers.onnxruntime()
     settings = _session_options(options)
-    model = graph if isinstance(graph, bytes) else graph.model
     if isinstance(graph, BoundGraph):
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in graph.arrays.values()]
         settings.add_external_initializers(list(graph.arrays), values)
     slot = options.cache.begin(identity, asked, settings) if options.cache and identity else None
     try:
-        raw = ort.InferenceSession(model, settings, providers=list(asked))
+        raw = _raw(graph, settings, asked)
     except Exception as error:
         if slot is not None:  # perhaps only the cache could not be written
             slot.discard()
             return _fresh(graph, replace(options, cache=None), asked, identity)
-        raise InferenceFailed(f"ONNX Runtime refuses the model: {_first_line(error)}", code="run.load") from error
+        refused = InferenceFailed(f"ONNX Runtime refuses the model: {_first_line(error)}", code="run.load")
+        raw = None if isinstance(graph, BoundGraph) else _less_optimised(graph, options, asked, refused)
+        if raw is None:
+            raise refused from error
     if slot is not None:
         slot.finish()
     return _confirmed(raw, graph, options, asked)
 
 
-def _confirmed(raw: Any, graph: BoundGraph | bytes, options: Options, asked: tuple[str, ...]) -> Session:
+def _raw(graph: BoundGraph | bytes | Path, settings: Any, asked: tuple[str, ...]) -> Any:
+    model = graph.model if isinstance(graph, BoundGraph) else graph
+    return _made(str(model) if isinstance(model, Path) else model, settings, asked)
+
+
+def _made(model: str | bytes, settings: Any, asked: tuple[str, ...]) -> Any:
+    # A second try with the same provider would only say so on standard output, where others expect JSON.
+    another = int(len(asked) > 1)
+    return providers.onnxruntime().InferenceSession(model, settings, providers=list(asked), enable_fallback=another)
+
+
+def _less_optimised(graph: bytes | Path, options: Options, asked: tuple[str, ...], refused: InferenceFailed) -> Any | None:
+    """A session without some or all of ONNX Runtime's rewriting, which fails for half precision files that are sound; or none."""
+    levels = providers.onnxruntime().GraphOptimizationLevel
+    for level in (levels.ORT_ENABLE_BASIC, levels.ORT_DISABLE_ALL):
+        settings = _session_options(options)
+        settings.graph_optimization_level = level
+        with suppress(Exception):
+            raw = _raw(graph, settings, asked)
+            log.warning("%s; it runs more slowly, optimised only to %s", refused, level.name)
+            return raw
+    return None
+
+
+def _confirmed(raw: Any, graph: BoundGraph | bytes | Path, options: Options, asked: tuple[str, ...]) -> Session:
     providers.confirm(options.device, asked, raw.get_providers())
-    return Session(raw, None if isinstance(graph, bytes) else graph.symbols, keep=graph)
+    return Session(raw, graph.symbols if isinstance(graph, BoundGraph) else None, keep=graph)
 
 
 def _session_options(options: Options) -> Any:

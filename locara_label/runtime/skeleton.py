@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locara_label.errors import BadWeights, UnknownModel
+from locara_label.runtime.protobuf import message, varint
 
 FLOAT = 1
 """TensorProto.FLOAT."""
@@ -106,8 +107,8 @@ def bind(skeleton: Skeleton, tensors: Mapping[str, NDArray[Any]]) -> BoundGraph:
         known = skeleton.unused | {i.tensor for i in skeleton.initializers}
         raise _mismatch(skeleton.name, missing, sorted(set(tensors) - known), wrong)
     arrays = {i.name: _view(i, tensors[i.tensor], symbols) for i in skeleton.initializers}
-    headers = b"".join(_message(5, _header(name, array.shape)) for name, array in arrays.items())
-    return BoundGraph(skeleton.graph + _message(7, headers), arrays, symbols)
+    headers = b"".join(message(5, _header(name, array.shape)) for name, array in arrays.items())
+    return BoundGraph(skeleton.graph + message(7, headers), arrays, symbols)
 
 
 def _mismatch(name: str, missing: Sequence[str], extra: Sequence[str], wrong: Sequence[str]) -> BadWeights:
@@ -160,21 +161,6 @@ def _view(initializer: Initializer, array: NDArray[Any], symbols: dict[str, int]
 
 def _header(name: str, shape: tuple[int, ...]) -> bytes:
     """A TensorProto whose data lies elsewhere: dims = 1, data_type = 2, name = 8, external_data = 13, data_location = 14."""
-    dims = b"".join(_varint(1 << 3) + _varint(dim) for dim in shape)
-    location = _message(1, b"location") + _message(2, b"weights")
-    return (
-        dims + _varint(2 << 3) + _varint(FLOAT) + _message(8, name.encode()) + _message(13, location) + _varint(14 << 3) + b"\x01"
-    )
-
-
-def _message(field: int, payload: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    dims = b"".join(varint(1 << 3) + varint(dim) for dim in shape)
+    location = message(1, b"location") + message(2, b"weights")
+    return dims + varint(2 << 3) + varint(FLOAT) + message(8, name.encode()) + message(13, location) + varint(14 << 3) + b"\x01"
