@@ -38,15 +38,21 @@ class CocoWriter:
         skipped: instances with an empty mask so far, which are counted and not written.
     """
 
-    def __init__(self, path: Path | str, categories: Sequence[Category], info: Mapping[str, Any] | None = None) -> None:
-        """Takes the categories that labels are looked up in by name, and an `info` section of plain JSON.
+    def __init__(
+        self,
+        path: Path | str,
+        categories: Sequence[Category],
+        info: Mapping[str, Any] | None = None,
+        sections: Sequence[str] = (),
+    ) -> None:
+        """Takes the categories that labels are looked up in by name, an `info` section of plain JSON, and lists beside COCO's.
 
         Raises:
             BadDataset: two categories share an id or name, or `info` is not JSON.
         """
         self._categories = by_name(categories)
         listed = [category.to_coco() for category in self._categories.values()]
-        self._file = SpooledFile(Path(path), {"info": dict(info or {}), "licenses": [], "categories": listed})
+        self._file = SpooledFile(Path(path), {"info": dict(info or {}), "licenses": [], "categories": listed}, sections)
         self._ids = Numbering()
         self.images = self.annotations = self.skipped = 0
 
@@ -57,12 +63,15 @@ class CocoWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.__exit__(kind, error, trace)
 
-    def add(self, image: CocoImage, instances: Sequence[Instance]) -> int:
+    def add(
+        self, image: CocoImage, instances: Sequence[Instance], extras: Sequence[Mapping[str, str | float]] | None = None
+    ) -> int:
         """Appends a picture and its instances, all or (when it raises) none of them.
 
         Args:
             image: with an id above those of earlier pictures, or None for the next number.
             instances: with masks of the picture's own size and labels that are names of categories.
+            extras: fields beside those of COCO, finite numbers, one mapping for each instance; none replaces a field of COCO.
 
         Returns:
             How many instances had an empty mask and were skipped.
@@ -72,16 +81,23 @@ class CocoWriter:
             BadMask: a mask of another size than the picture, or whose runs do not fill it.
         """
         image.check()
-        found = [row for instance in instances if (row := self._row(image, instance))]
+        more = extras if extras is not None else [{}] * len(instances)
+        pairs = zip(instances, more, strict=True)
+        found = [{**row, **extra, **row} for instance, extra in pairs if (row := self._row(image, instance))]
         number_ = self._ids.take(image.id)
         self._file.add({**image.to_coco(), "id": number_}, self._numbered(found, number_))
         skipped = len(instances) - len(found)
         self.images, self.annotations, self.skipped = self.images + 1, self.annotations + len(found), self.skipped + skipped
         return skipped
 
+    def add_row(self, section: str, row: Mapping[str, Any]) -> None:
+        """Appends plain, finite JSON to one of the lists that were named beside COCO's own."""
+        self._file.add_rows([(section, row)])
+
     def _numbered(self, found: list[dict[str, Any]], image_id: int) -> Iterator[dict[str, Any]]:
         for place, row in enumerate(found, self.annotations + 1):
-            yield {"id": place, "image_id": image_id, **row}
+            ids = {"id": place, "image_id": image_id}
+            yield {**ids, **row, **ids}
 
     def _row(self, image: CocoImage, instance: Instance) -> dict[str, Any] | None:
         check_instance(image, instance)

@@ -47,6 +47,28 @@ def scan(path: Path, max_item_chars: int = MAX_ITEM_CHARS) -> Iterator[Entry]:
         raise BadDataset(f"{path} cannot be read: {error.strerror}", code="dataset.unreadable") from error
 
 
+def scan_list(path: Path, max_item_chars: int = MAX_ITEM_CHARS) -> Iterator[Any]:
+    """The items of a file that is one JSON list, in file order.
+
+    Raises:
+        BadDataset: as `scan`, and `dataset.not_list`.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from _items(_Window(file, max_item_chars))
+    except OSError as error:
+        raise BadDataset(f"{path} cannot be read: {error.strerror}", code="dataset.unreadable") from error
+
+
+def _items(window: _Window) -> Iterator[Any]:
+    if window.peek() != "[":
+        raise BadDataset("the file is not one JSON list", code="dataset.not_list")
+    for _ in _members(window, "[]"):
+        yield window.value()
+    if window.peek():
+        window.fail("something follows the list")
+
+
 def _sections(window: _Window) -> Iterator[Entry]:
     if window.peek() != "{":
         raise BadDataset("the file is not one JSON object", code="dataset.not_object")

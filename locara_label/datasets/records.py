@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from locara_label.datasets.fields import Fields, fields, flag, text, whole
+from locara_label.datasets.fields import MAX_WHOLE, Fields, fields, flag, text, whole
 from locara_label.errors import BadDataset, InputError
 from locara_label.rle import Size
 
@@ -137,10 +137,16 @@ def located(error: InputError, where: str) -> InputError:
 def where(kind: str, value: Any, index: int | None) -> str:
     """`annotation 12`, or `annotations[7]` for an entry without a usable id."""
     number = value.get("id") if isinstance(value, dict) else None
-    return f"{kind} {number}" if type(number) is int else f"{_PLURAL[kind]}[{index}]"
+    return f"{kind} {number}" if type(number) is int and abs(number) <= MAX_WHOLE else f"{_PLURAL[kind]}[{index}]"
 
 
-_PLURAL = {"image": "images", "annotation": "annotations", "category": "categories"}
+_PLURAL = {
+    "image": "images",
+    "annotation": "annotations",
+    "category": "categories",
+    "video": "videos",
+    "track": "tracks",
+}
 
 
 def by_name(categories: Iterable[Category]) -> Mapping[str, Category]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locara_label import images
-from locara_label.datasets.atomic import atomic_file
+from locara_label.atomic import atomic_file
 from locara_label.datasets.fields import fields, flag, text, whole
 from locara_label.datasets.json_stream import scan
 from locara_label.datasets.pictures import read_png
