@@ -11,17 +11,15 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
+from locara_label.atomic import PART_GLOB, atomic_file, is_part
 from locara_label.batch import plan
 from locara_label.batch.plan import Plan, Shard
 from locara_label.batch.rows import Row, from_line
-from locara_label.datasets.atomic import atomic_file
 from locara_label.errors import BatchError
 
 RESUMABLE = "finished shards are kept, the same command goes on from there"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_PART = re.compile(r"\..+\.\d+[.-][0-9a-f]+\.tmp")
-"""Names of half-written files: those of `datasets.atomic` and of `images.write_png`."""
 _SHARD = re.compile(r"\d{5,}\.jsonl")
 _PANOPTIC = re.compile(r"\d{12}\.png")
 
@@ -78,13 +76,10 @@ class Folder:
             lock.release()
 
     def _sweep(self) -> None:
-        for path in (*self.root.glob(".*.tmp"), *self.shards.glob(".*.tmp"), *self._pictures(".*.tmp")):
-            if _PART.fullmatch(path.name):
+        flat = (path for folder in (self.root, self.shards, self.panoptic_pngs) for path in folder.glob(PART_GLOB))
+        for path in (*flat, *self.semantic.rglob(PART_GLOB)):
+            if is_part(path):
                 path.unlink(missing_ok=True)
-
-    def _pictures(self, pattern: str) -> Iterator[Path]:
-        yield from self.panoptic_pngs.glob(pattern)
-        yield from self.semantic.rglob(pattern)
 
     def save(self, path: Path, lines: Iterable[bytes]) -> None:
         """Writes a file that appears whole or not at all."""
@@ -95,15 +90,45 @@ class Folder:
     def shard_path(self, shard: Shard) -> Path:
         return self.shards / f"{shard.number:05d}.jsonl"
 
+    def shown(self, path: Path) -> str:
+        """What to call one of the folder's files when talking to people."""
+        return str(path)
+
+    def shard_name(self, shard: Shard) -> str:
+        """As `shown`, for a shard's file."""
+        return self.shown(self.shard_path(shard))
+
+    def read_plan(self) -> Plan | None:
+        """The plan of an earlier run, None where there is none.
+
+        Raises:
+            BatchError: see `plan.read`.
+        """
+        return plan.read(self.plan)
+
+    def write_plan(self, new: Plan, *, first: bool) -> None:
+        """Writes the plan down; `first` where there was none."""
+        del first  # the folder is held
+        self.save(self.plan, new.to_lines())
+
+    def publish(self) -> None:
+        """Called when data sets are written: brings them where they belong, if they are not there."""
+
     def write_shard(self, shard: Shard, lines: list[bytes]) -> None:
         """Writes the rows of a shard; the last line holds its key, their number and their hash."""
         end = {"end": shard.key, "rows": len(lines), "sha256": sha256(b"".join(lines)).hexdigest()}
-        self.save(self.shard_path(shard), [*lines, json.dumps(end).encode("ascii") + b"\n"])
+        self._write_shard(shard, [*lines, json.dumps(end).encode("ascii") + b"\n"])
+
+    def _write_shard(self, shard: Shard, content: list[bytes]) -> None:
+        self.save(self.shard_path(shard), content)
+
+    def _read_shard(self, shard: Shard) -> bytes:
+        return self.shard_path(shard).read_bytes()
 
     def read_shard(self, shard: Shard) -> list[Row] | None:
         """The rows of a finished shard; None when it is missing, damaged, or of another plan."""
         try:
-            *lines, end = self.shard_path(shard).read_bytes().splitlines(keepends=True)
+            *lines, end = self._read_shard(shard).splitlines(keepends=True)
             wanted = {"end": shard.key, "rows": len(shard.items), "sha256": sha256(b"".join(lines)).hexdigest()}
             return [from_line(line) for line in lines] if json.loads(end) == wanted else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -135,9 +160,17 @@ class Folder:
     def _own(self, former: Plan | None) -> list[Path]:
         """Files that a job with this plan may have written, the plan aside."""
         own = [self.coco, self.failures, self.panoptic, self.semantic_labels]
-        own += [path for path in self.shards.glob("*.jsonl") if _SHARD.fullmatch(path.name)]
-        own += [path for path in self.panoptic_pngs.glob("*.png") if _PANOPTIC.fullmatch(path.name)]
+        own += [path for path in self.shards.glob("*.jsonl") if is_shard_name(path.name)]
+        own += [path for path in self.panoptic_pngs.glob("*.png") if is_panoptic_png(path.name)]
         return own + ([self.semantic / name for name in semantic_names(former)] if former else [])
+
+
+def is_shard_name(name: str) -> bool:
+    return _SHARD.fullmatch(name) is not None
+
+
+def is_panoptic_png(name: str) -> bool:
+    return _PANOPTIC.fullmatch(name) is not None
 
 
 def _former(path: Path) -> Plan | None:

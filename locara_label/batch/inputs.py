@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TextIO
 
+from locara_label.batch.buckets import Bucket, Place, place, suffix_of
 from locara_label.errors import BadOption
 
 SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -37,33 +38,49 @@ class Item:
 class Inputs:
     """Pictures below a folder, sorted by file name, each once."""
 
-    root: Path
+    root: Place
     items: tuple[Item, ...]
 
-    def path(self, item: Item) -> Path:
-        return self.root / item.file_name
 
-
-def find(source: str, excluded: Iterable[Path] = (), stdin: TextIO | None = None) -> Inputs:
+def find(source: str, excluded: Iterable[Place] = (), stdin: TextIO | None = None) -> Inputs:
     """The pictures that `source` names.
 
     Args:
         source: a folder (searched with its subfolders, hidden files and folders left out), a pattern with `*`, `?` or `[...]`
             (`**` for any depth), a `.txt` file with one path a line, `-` for such lines on standard input, or a picture.
+            A folder may also be one of an object store, by its address; see `buckets.place`.
         excluded: folders and files that are never inputs of a folder or pattern, such as the job's own output.
         stdin: what `-` reads, standard input by default.
 
     Raises:
         BadOption: it names nothing, or nothing that is a picture; codes batch.no_source, batch.no_inputs, batch.bad_list.
+        BatchError: an object store cannot be reached; code batch.store.
     """
-    outside = tuple(path.resolve() for path in excluded)
-    root, paths = _named(source, stdin or sys.stdin)
-    if source != STDIN and not Path(source).is_file():
+    where = place(source)
+    if isinstance(where, Bucket):
+        return _sorted(source, where, _stored(where, tuple(excluded)))
+    named = source if source == STDIN else str(where)
+    outside = tuple(path.resolve() for path in excluded if isinstance(path, Path))
+    root, paths = _named(named, stdin or sys.stdin)
+    if named != STDIN and not Path(named).is_file():
         paths = (path for path in paths if not _is_inside(path, outside))
-    items = {item.file_name: item for item in (_item(path, root) for path in paths)}
+    return _sorted(source, root, (_item(path, root) for path in paths))
+
+
+def _sorted(source: str, root: Place, found: Iterable[Item]) -> Inputs:
+    items = {item.file_name: item for item in found}
     if not items:
         raise BadOption(f"{source} names no pictures ({', '.join(sorted(SUFFIXES))})", code="batch.no_inputs")
     return Inputs(root, tuple(items[name] for name in sorted(items)))
+
+
+def _stored(bucket: Bucket, excluded: tuple[Place, ...]) -> Iterator[Item]:
+    """As `_walk` for an object store, where hidden files and folders are only names."""
+    below = tuple(f"{other.url}/" for other in excluded if isinstance(other, Bucket))
+    for name, size, changed_ns in bucket.listed():
+        is_hidden = any(part.startswith(".") and part not in {".", ".."} for part in name.split("/"))
+        if suffix_of(name) in SUFFIXES and not is_hidden and not bucket.at(name).startswith(below):
+            yield Item(name, size, changed_ns)
 
 
 def _named(source: str, stdin: TextIO) -> tuple[Path, Iterator[Path]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from locara_label.batch import outputs, plan
+from locara_label.batch import outputs
+from locara_label.batch.bucket_folder import open_folder
+from locara_label.batch.buckets import Place
 from locara_label.batch.folder import RESUMABLE, Folder
 from locara_label.batch.labels import LabelMap, categories
 from locara_label.batch.outputs import Counts, Merge
 from locara_label.batch.plan import Plan, Shard
 from locara_label.batch.rows import Failed
-from locara_label.batch.runner import Map, local
+from locara_label.batch.runner import Describe, Map, loaded, local
 from locara_label.batch.worker import HOW_TO_GO_ON, Control, ModelSource, Outcome, Task
 from locara_label.errors import BatchError, Cancelled, PlanChanged
 from locara_label.images import DEFAULT_LIMITS, Limits
@@ -41,8 +42,8 @@ class Job:
     """
 
     plan: Plan
-    root: Path
-    folder: Path
+    root: Place
+    folder: Place
     source: ModelSource
     label_map: LabelMap | None = None
     formats: Sequence[str] = ("coco",)
@@ -85,8 +86,13 @@ class _State:
     failed: int
 
 
-def run(job: Job, map_function: Map = local) -> Summary:
+def run(job: Job, map_function: Map = local, describe: Describe = loaded) -> Summary:
     """Does a job, or what is left of it.
+
+    Args:
+        job: what to do.
+        map_function: who works on the shards.
+        describe: what tells provider and labels of the model that they will run.
 
     Raises:
         PlanChanged: the folder holds a job with another plan; the message names each difference.
@@ -94,12 +100,12 @@ def run(job: Job, map_function: Map = local) -> Summary:
         ModelError, RunError: the model cannot be loaded.
         BadOption: the label map does not fit the model.
     """
-    folder = Folder(job.folder)
+    folder = open_folder(job.folder)
     with folder.held():
         folder.check_own()
         if job.new:
             folder.clear()
-        frozen = _frozen(job, folder)
+        frozen = _frozen(job, folder, describe)
         chosen = categories(frozen.labels, job.label_map)
         state = _survey(folder, frozen, retry_failed=job.retry_failed)
         started, before = time.monotonic(), state.done
@@ -110,20 +116,20 @@ def run(job: Job, map_function: Map = local) -> Summary:
         return Summary(merge, counts is not None, state.done, ran, seconds, counts)
 
 
-def _frozen(job: Job, folder: Folder) -> Plan:
+def _frozen(job: Job, folder: Folder, describe: Describe) -> Plan:
     """The plan of the folder, if it is the job's; else the job's own, written down."""
-    former = plan.read(folder.plan)
+    former = folder.read_plan()
     if former is None:
-        model = job.source.get()
-        return _written(folder, job.plan.bound(model.provider, model.labels))
+        facts = describe(job.source)
+        return _written(folder, job.plan.bound(facts.provider, facts.labels), first=True)
     known = former.refreshed(_failed_names(folder, former), job.plan) if job.retry_failed else former
     if differences := known.differences(job.plan):
-        raise PlanChanged(f"{folder.root} holds a job with another plan ({'; '.join(differences)}); {HOW_TO_GO_ON}")
-    return known if known == former else _written(folder, known)
+        raise PlanChanged(f"{job.folder} holds a job with another plan ({'; '.join(differences)}); {HOW_TO_GO_ON}")
+    return known if known == former else _written(folder, known, first=False)
 
 
-def _written(folder: Folder, new: Plan) -> Plan:
-    folder.save(folder.plan, [new.to_bytes()])
+def _written(folder: Folder, new: Plan, *, first: bool) -> Plan:
+    folder.write_plan(new, first=first)
     return new
 
 
@@ -181,9 +187,11 @@ def _merged(job: Job, merge: Merge) -> Counts | None:
             raise Cancelled("the job was stopped while it wrote its data sets")
 
     try:
-        return outputs.write(merge, job.formats, check)
+        counts = outputs.write(merge, job.formats, check)
+        merge.folder.publish()
     except Cancelled:
         return None
+    return counts
 
 
 def _info(job: Job, frozen: Plan) -> dict[str, Any]:
@@ -196,4 +204,5 @@ def _info(job: Job, frozen: Plan) -> dict[str, Any]:
         "task": frozen.task,
         "threshold": frozen.threshold,
         "label_map": job.label_map.digest if job.label_map else None,
+        **frozen.asked,
     }

@@ -63,7 +63,7 @@ def rows(folder: Folder, plan: Plan) -> Iterator[tuple[int, Row]]:
     for shard in plan.shards():
         found = folder.read_shard(shard)
         if found is None:
-            raise BatchError(f"{folder.shard_path(shard)} is missing or damaged; the same command repairs it", code="batch.shard")
+            raise BatchError(f"{folder.shard_name(shard)} is missing or damaged; the same command repairs it", code="batch.shard")
         yield from enumerate(found, shard.number * plan.shard_size)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +16,8 @@ from locara_label.types import Label
 
 KIND = "locara-label plan"
 FORMAT = f"{KIND} 1"
+START = f'{{"format": "{KIND} '.encode("ascii")
+"""How every plan begins, of whatever release."""
 SHARD_SIZE = 16
 
 
@@ -48,6 +50,8 @@ class Plan:
         items: the pictures, sorted by name.
         shard_size: pictures in a shard.
         version: of this package.
+        prompt: the phrases that a text model is asked for, with dots between them; None for models that are not asked.
+        text_threshold: least score of a word of such a phrase; None for the model's default.
     """
 
     model: str
@@ -59,6 +63,8 @@ class Plan:
     version: str = __version__
     provider: str = ""
     labels: tuple[Label, ...] = ()
+    prompt: str | None = None
+    text_threshold: float | None = None
 
     @property
     def shard_count(self) -> int:
@@ -83,7 +89,7 @@ class Plan:
 
     def differences(self, other: Plan) -> list[str]:
         """One phrase for each part in which `other`, a plan made later, is another one; provider and labels aside."""
-        fields = ("version", "model", "weights", "task", "threshold", "shard_size")
+        fields = ("version", "model", "weights", "task", "threshold", "shard_size", "prompt", "text_threshold")
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in fields)
         changed = [f"{name}: {_short(before)} before, {_short(now)} now" for name, before, now in pairs if before != now]
         return changed + _input_differences(self.items, other.items)
@@ -99,13 +105,25 @@ class Plan:
             "shard_size": self.shard_size,
             "provider": self.provider,
             "labels": [[label.index, label.name, label.is_stuff] for label in self.labels],
+            **self.asked,
         }
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The fields of a text model; empty for others, whose plans and data sets are written without them."""
+        return {} if self.prompt is None else {"prompt": self.prompt, "text_threshold": self.text_threshold}
 
     def to_bytes(self) -> bytes:
         """JSON, one picture a line."""
-        head = json.dumps(self._head())[:-1]
-        rows = ",\n".join(json.dumps(_item_row(item)) for item in self.items)
-        return f'{head},\n"inputs": [\n{rows}\n]}}\n'.encode("ascii")
+        return b"".join(self.to_lines())
+
+    def to_lines(self) -> Iterator[bytes]:
+        """Lines of `to_bytes`, for plans of millions of pictures."""
+        yield f'{json.dumps(self._head())[:-1]},\n"inputs": [\n'.encode("ascii")
+        last = len(self.items) - 1
+        for place, item in enumerate(self.items):
+            yield json.dumps(_item_row(item)).encode("ascii") + (b",\n" if place < last else b"\n")
+        yield b"]}\n" if self.items else b"\n]}\n"
 
 
 def read(path: Path) -> Plan | None:
@@ -115,26 +133,53 @@ def read(path: Path) -> Plan | None:
         BatchError: the file is no plan, or one of another release's format; code batch.bad_plan.
     """
     try:
-        return _plan(json.loads(path.read_bytes()))
+        with path.open("rb") as lines:
+            return parse(path, lines)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except OSError as error:
         raise BatchError(f"{path} is no plan that this release reads: {error}", code="batch.bad_plan") from error
+
+
+def parse(name: object, lines: Iterable[bytes]) -> Plan:
+    """The plan that `Plan.to_bytes` wrote, line by line.
+
+    Raises:
+        BatchError: it is none; code batch.bad_plan. `name` says which.
+    """
+    try:
+        return _plan(iter(lines))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, StopIteration) as error:
+        raise BatchError(f"{name} is no plan that this release reads: {error}", code="batch.bad_plan") from error
 
 
 def is_plan(path: Path) -> bool:
     """Whether a file is a plan, of whatever release."""
-    start = f'{{"format": "{KIND} '.encode("ascii")
     with path.open("rb") as file:
-        return file.read(len(start)) == start
+        return file.read(len(START)) == START
 
 
-def _plan(data: Mapping[str, Any]) -> Plan:
+def _plan(lines: Iterator[bytes]) -> Plan:
+    """Each picture is parsed on its own: a million rows at once would take several times the memory of their items."""
+    data = json.loads(next(lines).rstrip(b",\n \r") + b"}")
     if data["format"] != FORMAT:
         raise ValueError(f"it is a {data['format']!r}, not a {FORMAT!r}; --new starts afresh")
     names = ("version", "model", "weights", "task", "threshold", "shard_size", "provider")
     labels = tuple(Label(*row) for row in data["labels"])
-    return Plan(items=tuple(Item(*row) for row in data["inputs"]), labels=labels, **{name: data[name] for name in names})
+    known = {name: data[name] for name in names}
+    known |= {name: data.get(name) for name in ("prompt", "text_threshold")}
+    return Plan(items=tuple(_items(lines)), labels=labels, **known)
+
+
+def _items(lines: Iterator[bytes]) -> Iterator[Item]:
+    if next(lines, b"").strip() != b'"inputs": [':
+        raise ValueError("it lists no pictures")
+    for line in lines:
+        if line.strip() == b"]}":
+            return
+        if row := line.strip().rstrip(b","):
+            yield Item(*json.loads(row))
+    raise ValueError("it ends before its last picture")
 
 
 def _item_row(item: Item) -> list[str | int]:

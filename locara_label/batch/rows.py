@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from locara_label.errors import InferenceFailed
+from locara_label.errors import InferenceFailed, LocaraError
 from locara_label.rle import Size
 from locara_label.types import Instance, Mask
 
@@ -18,6 +18,12 @@ class Failure:
 
     code: str
     message: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        if isinstance(error, LocaraError):
+            return cls(error.code, error.message)
+        return cls("internal", f"{type(error).__name__}: {error}"[:300])
 
     def to_json(self) -> dict[str, str]:
         return {"code": self.code, "message": self.message}

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from locara_label import images
-from locara_label.batch.folder import Folder
+from locara_label.batch.bucket_folder import open_folder
+from locara_label.batch.buckets import Place
 from locara_label.batch.inputs import Item
+from locara_label.batch.pictures import fetch
 from locara_label.batch.plan import Plan, Shard
 from locara_label.batch.prefetch import ahead
 from locara_label.batch.rows import Failed, Failure, Row, labelled, to_line
-from locara_label.errors import BadImage, Cancelled, LocaraError, PlanChanged
+from locara_label.errors import Cancelled, PlanChanged
 from locara_label.models.base import Image, Limit, SegmentationModel
 from locara_label.runtime.session import Stop
 
@@ -41,10 +42,15 @@ class Control:
 
 
 class ModelSource:
-    """Loads a model when it is first needed. Travels to other processes without the loaded model."""
+    """Loads a model when it is first needed. Travels to other processes without the loaded model.
 
-    def __init__(self, load: Callable[[], SegmentationModel]) -> None:
-        self._load = load
+    Attributes:
+        identity: finds `Plan.weights` of the weights that are on the machine where it is called; None where they are everywhere
+            the same.
+    """
+
+    def __init__(self, load: Callable[[], SegmentationModel], identity: Callable[[], str] | None = None) -> None:
+        self._load, self.identity = load, identity
         self._model: SegmentationModel | None = None
 
     def get(self) -> SegmentationModel:
@@ -54,7 +60,7 @@ class ModelSource:
         return self._model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_load": self._load, "_model": None}
+        return {"_load": self._load, "identity": self.identity, "_model": None}
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,8 @@ class Task:
     """
 
     plan: Plan
-    root: Path
-    folder: Path
+    root: Place
+    folder: Place
     source: ModelSource
     limits: images.Limits = images.DEFAULT_LIMITS
     deadline_s: float | None = None
@@ -116,7 +122,7 @@ class Worker:
 
     def __init__(self, task: Task, model: SegmentationModel, control: Control) -> None:
         self._task, self._model, self._control = task, model, control
-        self._folder = Folder(task.folder)
+        self._folder = open_folder(task.folder)
 
     def outcomes(self, shards: Iterable[Shard]) -> Iterator[Outcome]:
         """Writes shard after shard. Two pictures are in work at a time: the model runs on one, the other is decoded or encoded.
@@ -131,49 +137,39 @@ class Worker:
             for shard in todo:
                 if self._control.is_ending:
                     return
-                yield self._finish(shard, islice(worked, len(shard.items)))
+                yield self.finish(shard, (row for _, row in islice(worked, len(shard.items))))
 
-    def _finish(self, shard: Shard, worked: Iterable[tuple[Item, Row]]) -> Outcome:
+    def finish(self, shard: Shard, rows: Iterable[Row]) -> Outcome:
+        """Writes a shard once all of its rows are there.
+
+        Raises:
+            BatchError: the disk refuses it.
+        """
         lines: list[bytes] = []
         failed: list[Failed] = []
-        for _, row in worked:
+        for row in rows:
             lines.append(to_line(row))
             failed += [row] if isinstance(row, Failed) else []
             self._control.tick()
         self._folder.write_shard(shard, lines)
         return Outcome(shard.number, len(lines), tuple(failed))
 
-    def _work(self, item: Item) -> Row:
-        picture = self._fetch(item)
-        return Failed(item.file_name, picture) if isinstance(picture, Failure) else self._label(item, picture)
+    def label(self, item: Item, picture: Image | Failure) -> Row:
+        """The row of a fetched picture.
 
-    def _fetch(self, item: Item) -> Image | Failure:
-        path = self._task.root / item.file_name
-        try:
-            image = images.read(path, self._task.limits)
-            _check_unchanged(path, item)
-        except Exception as error:  # noqa: BLE001 - one bad picture never ends a job
-            return _failure(error)
-        return image
-
-    def _label(self, item: Item, image: Image) -> Row:
+        Raises:
+            Cancelled: `Control.stop` was set.
+        """
+        if isinstance(picture, Failure):
+            return Failed(item.file_name, picture)
         limit = Limit(self._control.stop, self._task.deadline_s)
         try:
-            found = self._model.segment(image, self._task.plan.threshold, limit)
-            return labelled(item.file_name, (image.shape[0], image.shape[1]), found)
+            found = self._model.segment(picture, self._task.plan.threshold, limit)
+            return labelled(item.file_name, (picture.shape[0], picture.shape[1]), found)
         except Cancelled:
             raise
         except Exception as error:  # noqa: BLE001 - one picture that a model cannot stand never ends a job
-            return Failed(item.file_name, _failure(error))
+            return Failed(item.file_name, Failure.of(error))
 
-
-def _check_unchanged(path: Path, item: Item) -> None:
-    status = path.stat()
-    if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
-        raise BadImage("the picture changed after the job was planned", code="image.changed")
-
-
-def _failure(error: Exception) -> Failure:
-    if isinstance(error, LocaraError):
-        return Failure(error.code, error.message)
-    return Failure("internal", f"{type(error).__name__}: {error}"[:300])
+    def _work(self, item: Item) -> Row:
+        return self.label(item, fetch(self._task.root, item, self._task.limits))
