@@ -1,0 +1,1 @@
+"""The server that Label Studio and own clients ask; the home of Starlette, uvicorn and the Prometheus client."""
