@@ -8,16 +8,26 @@ import sys
 import click
 
 from locara_label import __version__
-from locara_label.cli.output import EXIT_FAILED, EXIT_OK, EXIT_USAGE, note, report
+from locara_label.cli.output import EXIT_FAILED, EXIT_OK, EXIT_USAGE, emit, note, report
 from locara_label.errors import BadOption, LocaraError
 
 COMMANDS = {
     "coco": ("locara_label.cli.coco", "Check COCO files."),
+    "config": ("locara_label.cli.config", "Show the effective settings."),
+    "convert": ("locara_label.cli.convert", "Convert masklets between YouTube-VIS, SA-V, MOTS and COCO."),
     "cutout": ("locara_label.cli.cutout", "Remove the background of a picture."),
     "doctor": ("locara_label.cli.doctor", "Say what is installed, what works and what is wrong."),
+    "fiftyone": ("locara_label.cli.fiftyone", "Install the plugin for FiftyOne, load results into it."),
+    "label-config": ("locara_label.cli.label_config", "Print a labeling config for Label Studio."),
+    "label-studio": ("locara_label.cli.label_studio", "Check a Label Studio, pre-label and export its projects."),
+    "mask": ("locara_label.cli.mask", "Masks of what clicks and boxes show."),
     "models": ("locara_label.cli.models", "List, pull, verify and remove model weights."),
     "prelabel": ("locara_label.cli.prelabel", "Pre-label a folder of pictures into a COCO data set."),
+    "quickstart": ("locara_label.cli.quickstart", "Start Label Studio with assistance and projects to try."),
     "segment": ("locara_label.cli.segment", "Segment pictures into overlays and JSON."),
+    "serve": ("locara_label.cli.serve", "Serve masks to Label Studio and to own clients."),
+    "track": ("locara_label.cli.track", "Follow objects through a video."),
+    "text": ("locara_label.cli.text", "Masks of what words ask for, as a COCO data set."),
 }
 
 
@@ -28,7 +38,7 @@ class Root(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -60,6 +70,8 @@ def run(args: list[str] | None = None) -> int:
         return EXIT_FAILED
     except click.ClickException as error:
         error.show()
+        if as_json:
+            emit({"error": {"code": "usage", "message": error.format_message()}}, (), as_json=True)
         return error.exit_code
     except click.exceptions.Abort:
         note("aborted")

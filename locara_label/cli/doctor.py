@@ -71,6 +71,7 @@ def run_checks() -> list[Check]:
         checks += _guarded(name, partial(_library, name))
     checks += _guarded("opencv builds", _opencv_builds)
     checks += _guarded("graphs", _graphs)
+    checks += _guarded("fiftyone", _fiftyone)
     return [*checks, *_guarded("settings", _by_settings)]
 
 
@@ -165,7 +166,7 @@ def _graphs() -> Iterator[Check]:
     from locara_label.runtime.skeleton import open_skeleton
     from locara_label.weights import catalogue
 
-    names = {row.graph if row.queries is None else f"{row.graph}-q{row.queries}" for row in catalogue.rows() if row.graph}
+    names = {name for row in catalogue.rows() for name in row.graphs}
     broken = []
     for name in sorted(names):
         try:
@@ -176,6 +177,12 @@ def _graphs() -> Iterator[Check]:
         yield Check("graphs", "problem", f"missing or damaged: {', '.join(broken)}", _REINSTALL)
     else:
         yield Check("graphs", "ok", f"all {len(names)} are there")
+
+
+def _fiftyone() -> Iterator[Check]:
+    from locara_label.hosts.fiftyone.install import findings
+
+    yield from (Check(one.name, one.status, one.text, one.remedy) for one in findings())
 
 
 def _by_settings() -> Iterator[Check]:

@@ -37,6 +37,16 @@ def emit(result: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None
         click.echo(_printable(line))
 
 
+def region_lines(file: str, regions: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
+    """What was found in a picture, for people: names, each with the `score`, `area` and `bbox` of a COCO annotation."""
+    lines = [
+        f"{file}: {name}, score {found['score']:.2f}, area {found['area']} px, "
+        f"box x {found['bbox'][0]:g} y {found['bbox'][1]:g} w {found['bbox'][2]:g} h {found['bbox'][3]:g}"
+        for name, found in regions
+    ]
+    return lines or [f"{file}: nothing found"]
+
+
 def note(text: str) -> None:
     """A line for people on standard error."""
     click.echo(_printable(text), err=True)

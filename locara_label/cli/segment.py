@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from locara_label.cli.output import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, MINI_NOTE, emit, json_option, note, write_picture
+from locara_label.cli.output import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_PARTIAL,
+    MINI_NOTE,
+    emit,
+    json_option,
+    note,
+    region_lines,
+    write_picture,
+)
 from locara_label.errors import BadOption, LocaraError
 
 if TYPE_CHECKING:
@@ -41,7 +51,7 @@ def segment(files: tuple[Path, ...], out: Path | None, overlay: bool | None, *, 
 
     settings = load()
     drawn = overlay if overlay is not None else not as_json or out is not None
-    targets: Sequence[Path | None] = _targets(files, _folder(out)) if drawn else [None] * len(files)
+    targets: Sequence[Path | None] = overlay_targets(files, made_folder(out or Path())) if drawn else [None] * len(files)
     worker = _Worker(_load(options, settings), settings, options)
     pictures, failures = [], []
     for file, target in zip(files, targets, strict=True):
@@ -56,16 +66,16 @@ def segment(files: tuple[Path, ...], out: Path | None, overlay: bool | None, *, 
     return EXIT_OK if not failures else EXIT_PARTIAL if pictures else EXIT_FAILED
 
 
-def _folder(out: Path | None) -> Path:
-    folder = out or Path()
+def made_folder(folder: Path, option: str = "--out") -> Path:
+    """The folder, which is made where it is not there; raises BadOption with code option.out."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadOption(f"--out {folder} cannot be made: {error.strerror}", code="option.out") from error
+        raise BadOption(f"{option} {folder} cannot be made: {error.strerror}", code="option.out") from error
     return folder
 
 
-def _targets(files: Sequence[Path], folder: Path) -> list[Path]:
+def overlay_targets(files: Sequence[Path], folder: Path) -> list[Path]:
     """One overlay for each picture; no two are the same file and none is one of the pictures, also where case is ignored."""
     taken = {os.path.realpath(file).casefold() for file in files}
     targets = []
@@ -145,9 +155,4 @@ def _told(picture: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
 
 
 def _lines(picture: dict[str, Any]) -> list[str]:
-    lines = [
-        f"{picture['file']}: {found['label']}, score {found['score']:.2f}, area {found['area']} px, "
-        f"box x {found['bbox'][0]:g} y {found['bbox'][1]:g} w {found['bbox'][2]:g} h {found['bbox'][3]:g}"
-        for found in picture["instances"]
-    ]
-    return lines or [f"{picture['file']}: nothing found"]
+    return region_lines(picture["file"], ((found["label"], found) for found in picture["instances"]))
