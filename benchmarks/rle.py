@@ -31,7 +31,7 @@ Bools = NDArray[np.bool_]
 def random_mask(chance: np.random.Generator) -> Bools:
     """Noise, rectangles, discs, stripes, single pixels, empty and full masks of all small sizes, in either memory order."""
     height, width = (int(chance.integers(1, int(chance.choice([2, 3, 12, 90])))) for _ in range(2))
-    mask = np.zeros((height, width), bool)
+    mask: Bools = np.zeros((height, width), bool)
     kind = chance.integers(6)
     if kind == 0:
         mask = chance.random(mask.shape) < chance.random()
