@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from locara_label import geometry
+from tests.required import needed
 
 SIDES = [1, 2, 3, 7, 16, 33, 64, 100]
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -151,7 +152,7 @@ def test_the_winner_is_never_below_the_best(scores: NDArray[np.int8], size: tupl
 @pytest.mark.parametrize("size", [(480, 640), (683, 512), (64, 64), (1500, 2000)])
 @pytest.mark.parametrize("kind", ["noise", "smooth"])
 def test_argmax_equals_torch(size: tuple[int, int], kind: str) -> None:
-    torch = pytest.importorskip("torch")
+    torch = needed("torch")
     shape = (16 if size[0] > 1000 else 150 if kind == "smooth" else 20, 128, 128)
     logits = noise(shape) if kind == "noise" else smooth(shape[0], (128, 128), 20)
     upsampled = torch.nn.functional.interpolate(torch.from_numpy(logits)[None], size=size, mode="bilinear", align_corners=False)
@@ -162,7 +163,7 @@ def test_argmax_equals_torch(size: tuple[int, int], kind: str) -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("size", [(97, 131), (5, 300), (64, 64)])
 def test_nearest_equals_torch(size: tuple[int, int]) -> None:
-    torch = pytest.importorskip("torch")
+    torch = needed("torch")
     mask = noise((64, 96)) > 0
     expected = torch.nn.functional.interpolate(torch.from_numpy(mask.astype(np.float32))[None, None], size=size)[0, 0].numpy() > 0
     assert np.array_equal(geometry.upsample_nearest(mask, size), expected)

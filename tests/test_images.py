@@ -181,6 +181,15 @@ def test_a_file_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.code == "image.unreadable"
 
 
+def test_a_webp_takes_more_memory_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, "WEBP")
+    monkeypatch.setattr(images, "_MAX_WEBP_PIXELS", 1200)
+    assert images.read(buffer.getvalue()).shape == (30, 40, 3)
+    monkeypatch.setattr(images, "_MAX_WEBP_PIXELS", 1199)
+    assert code(buffer.getvalue()) == "image.too_many_pixels"
+
+
 def test_limits_are_exact(tmp_path: Path) -> None:
     data = PICTURES["plain.png"]
     file = tmp_path / "plain.png"

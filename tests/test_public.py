@@ -7,7 +7,11 @@ import pytest
 
 import locara_label
 
-NAMES = ["Box", "Instance", "Label", "LocaraError", "Mask", "SegmentationModel", "__version__", "load", "read_image"]
+NAMES = [
+    "Box", "Candidate", "Detection", "Embedding", "Grounded", "Instance", "Label", "LocaraError", "Mask", "Point", "Prompt",
+    "PromptModel", "SegmentationModel", "TextModel", "TextPrompt", "__version__",
+    "load", "load_prompt_model", "mask_from_prompt", "open_service", "open_video", "read_image",
+]  # fmt: skip
 HEAVY = ["numpy", "onnxruntime", "pydantic", "pydantic_settings", "cv2", "PIL", "pycocotools", "httpx2", "click", "tqdm"]
 WATCH = """
 import sys

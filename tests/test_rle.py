@@ -121,6 +121,31 @@ def test_long_runs_survive(runs: list[int]) -> None:
         assert rle.run_lengths(counts).tolist() == (runs if size[0] else [])
 
 
+@pytest.mark.parametrize("count", [4, 12])
+def test_runs_that_all_take_six_symbols(count: int) -> None:
+    """pycocotools writes past its buffer here, and the process dies later."""
+    runs = [1 << 24] * 3
+    while len(runs) < count:
+        runs.append(runs[-2] + (1 << 24))
+    counts = rle.compress(runs, (sum(runs), 1))
+    assert len(counts) == 6 * count
+    assert rle.run_lengths(counts).tolist() == runs
+
+
+def test_masks_too_large_for_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(0)
+    masks = [chance.random((40, 50)) < density for density in (0, 0.3, 0.6, 1)]
+    expected = [rle.encode(mask) for mask in masks]
+    union, both = rle.merge(expected[1:3], (40, 50)), rle.merge(expected[1:3], (40, 50), intersect=True)
+    monkeypatch.setattr(rle, "_MAX_LIBRARY_PIXELS", 100)
+    assert [rle.encode(mask) for mask in masks] == expected
+    assert rle.merge(expected[1:3], (40, 50)) == union
+    assert rle.merge(iter(expected[1:3]), (40, 50), intersect=True) == both
+    with pytest.raises(BadMask, match="polygons") as caught:
+        rle.from_polygons([[0, 0, 5, 0, 5, 5]], (40, 50))
+    assert code_of(caught) == "mask.size"
+
+
 @settings(max_examples=600, deadline=None)
 @given(
     st.one_of(st.binary(max_size=40), st.text(st.characters(min_codepoint=48, max_codepoint=111), max_size=40).map(str.encode))

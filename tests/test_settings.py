@@ -41,6 +41,17 @@ def test_the_cache_of_the_home_folder(monkeypatch, tmp_path: Path):
     assert load().cache_dir == tmp_path / "weights"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the place differs")
+def test_where_work_is_kept(monkeypatch, tmp_path: Path):
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load().data_dir == tmp_path / ".local" / "share" / "locara-label"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "kept"))
+    assert load().masklets == tmp_path / "kept" / "locara-label" / "masklets.sqlite3"
+    monkeypatch.setenv("LOCARA_DATA_DIR", "~/work")
+    assert load().masklets == tmp_path / "work" / "masklets.sqlite3"
+
+
 def test_the_environment_and_arguments(monkeypatch):
     monkeypatch.setenv("LOCARA_ENDPOINT", "https://hub.example/")
     monkeypatch.setenv("LOCARA_MIRRORS", "https://one.example, http://two.example:8080/hub/")
@@ -112,3 +123,54 @@ def test_importing_the_package_leaves_pydantic_and_http_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_arguments_outrank_the_environment_and_that_the_file(in_folder, monkeypatch) -> None:
+    (in_folder / "locara.toml").write_text('threads = 3\n[server]\nport = 1\nwaiting = 5\nhost = "::1"\n')
+    monkeypatch.setenv("LOCARA_SERVER__PORT", "2")
+    monkeypatch.setenv("LOCARA_SERVER__WAITING", "6")
+    found = load(server={"port": 3})
+    assert (found.threads, found.server.port, found.server.waiting, found.server.host) == (3, 3, 6, "::1")
+
+
+def test_capabilities_grant_nothing_by_default(in_folder) -> None:
+    granted = load().capabilities
+    assert (granted.folders, granted.hosts, granted.models) == ((), (), ())
+
+
+def test_capabilities_come_from_the_file(in_folder) -> None:
+    (in_folder / "locara.toml").write_text('[capabilities]\nfolders = ["data"]\nhosts = ["pictures.example"]\nmodels = ["*"]\n')
+    granted = load().capabilities
+    assert (granted.folders, granted.hosts, granted.models) == ((in_folder / "data",), ("pictures.example",), ("*",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["threads = ", "unknown = 1", "[server]\nport = 70000", "[server]\nunknown = 1", "[capabilities]\nfolder = 'x'",
+     "[server]\nbasic_auth = 'alone'", "[server]\nlabel_studio_url = 'ftp://x'"],
+)  # fmt: skip
+def test_a_wrong_file_is_one_clear_error(in_folder, text: str) -> None:
+    (in_folder / "locara.toml").write_text(text)
+    with pytest.raises(BadOption) as caught:
+        load()
+    assert caught.value.code == "option.setting"
+
+
+def test_a_named_file_must_be_there(in_folder, monkeypatch) -> None:
+    monkeypatch.setenv("LOCARA_CONFIG", str(in_folder / "other.toml"))
+    with pytest.raises(BadOption, match="other"):
+        load()
+
+
+def test_secrets_of_the_server_are_not_shown(in_folder) -> None:
+    found = load(server={"basic_auth": "me:canary-1", "api_key": "canary-2"})
+    assert "canary" not in repr(found) + str(found) + found.model_dump_json()
+    with pytest.raises(BadOption) as caught:
+        load(server={"basic_auth": "canary"})
+    assert "canary" not in str(caught.value)

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from locara_label.atomic import part_path
 from locara_label.batch.folder import Folder, semantic_names, writing
 from locara_label.batch.inputs import Item
 from locara_label.batch.plan import Plan, Shard
@@ -54,12 +55,14 @@ def test_one_job_at_a_time(folder):
 
 def test_half_written_files_are_swept_and_others_stay(folder):
     (folder.semantic / "a").mkdir(parents=True)
+    folder.panoptic_pngs.mkdir()
     junk = [
-        folder.root / ".coco.json.12-0.tmp",
-        folder.shards / ".00001.jsonl.3-14.tmp",
-        folder.semantic / "a" / ".b.png.1.0a3f.tmp",
+        part_path(folder.root / "coco.json"),
+        part_path(folder.shards / "00001.jsonl"),
+        part_path(folder.panoptic_pngs / "000000000001.png"),
+        part_path(folder.semantic / "a" / "b.png"),
     ]
-    kept = [folder.root / ".mine.tmp", folder.root / "x.12-0.tmp", folder.shards / "notes.txt"]
+    kept = [folder.root / ".mine.tmp", folder.root / ".locara-mine.tmp", folder.shards / "notes.txt"]
     for path in (*junk, *kept):
         path.write_text("x")
     with folder.held():

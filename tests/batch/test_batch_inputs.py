@@ -27,7 +27,7 @@ def test_a_folder_is_searched_in_order_without_hidden_files(pictures):
     assert found.root == pictures
     assert found.items[0].size == 3
     assert found.items[0].mtime_ns == (pictures / "a.jpg").stat().st_mtime_ns
-    assert found.path(found.items[2]).is_file()
+    assert (found.root / found.items[2].file_name).is_file()
 
 
 def test_a_pattern(pictures):

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -78,3 +79,19 @@ def test_refreshing_takes_news_of_some_pictures_only():
     now = replace(PLAN, items=tuple(replace(item, size=99) for item in ITEMS))
     fresh = PLAN.refreshed(frozenset({"3.jpg"}), now)
     assert [item.size for item in fresh.items] == [0, 1, 2, 99, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_a_plan_that_is_cut_off_is_none(tmp_path, lines):
+    whole = Plan("m", "w", "semantic", None, (Item("a.jpg", 1, 2), Item("b.jpg", 3, 4))).to_bytes().splitlines(keepends=True)
+    (tmp_path / "plan.json").write_bytes(b"".join(whole[:lines]))
+    with pytest.raises(BatchError) as caught:
+        plans.read(tmp_path / "plan.json")
+    assert caught.value.code == "batch.bad_plan"
+
+
+def test_millions_of_lines_are_those_of_the_whole():
+    for items in ((), (Item("a.jpg", 1, 2),), (Item("a.jpg", 1, 2), Item("b.jpg", 3, 4))):
+        made = Plan("m", "w", "semantic", None, items)
+        assert plans.parse("a plan", made.to_bytes().splitlines(keepends=True)) == made
+        assert json.loads(made.to_bytes())["inputs"] == [[item.file_name, item.size, item.mtime_ns] for item in items]

@@ -50,6 +50,15 @@ def test_wrong_usage(args, capsys):
     assert "Usage:" in err
 
 
+def test_wrong_usage_as_json(capsys):
+    assert run(["doctor", "--json", "--dance"]) == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert error["code"] == "usage"
+    assert "--dance" in error["message"]
+    assert "Usage:" in err
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [(errors.DownloadFailed("no way", code="download.offline"), 1), (errors.BadOption("no way", code="option.range"), 2)],

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,25 +11,13 @@ from PIL import Image
 from fixtures.scenes import make_scene
 from locara_label import images
 from locara_label.cli import cutout as command
-from locara_label.cli.app import run
 from locara_label.engine import loading
 from locara_label.types import Instance, Mask
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LOCARA_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
-
-
 @pytest.fixture
-def cutout(capsys):
-    def call(*args):
-        code = run(["cutout", *map(str, args)])
-        return code, *capsys.readouterr()
-
-    return call
+def cutout(here, call):
+    return partial(call, "cutout")
 
 
 @pytest.fixture

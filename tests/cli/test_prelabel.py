@@ -30,12 +30,8 @@ def shades(monkeypatch):
 
 
 @pytest.fixture
-def prelabel(pictures, tmp_path, capsys):
-    def call(*options, source=None):
-        code = run(["prelabel", str(source or pictures), "--out", str(tmp_path / "out"), *map(str, options)])
-        return code, *capsys.readouterr()
-
-    return call
+def prelabel(pictures, tmp_path, call):
+    return lambda *options, source=pictures: call("prelabel", source, "--out", tmp_path / "out", *options)
 
 
 @pytest.mark.usefixtures("shades")
@@ -149,6 +145,11 @@ def test_a_list_on_standard_input(prelabel, pictures, monkeypatch):
 )
 def test_wrong_usage(prelabel, options):
     assert prelabel(*options)[0] == 2
+
+
+def test_the_target_is_no_file(pictures, capsys):
+    assert run(["prelabel", str(pictures), "--out", str(pictures / "p001.png")]) == 2
+    assert "error [option.out]: --out names a folder" in capsys.readouterr().err
 
 
 def test_no_pictures(prelabel, tmp_path):

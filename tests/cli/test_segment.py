@@ -1,28 +1,17 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 from fixtures.scenes import make_scene
 from locara_label import images
-from locara_label.cli.app import run
 from locara_label.types import Mask
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LOCARA_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
-
-
 @pytest.fixture
-def segment(capsys):
-    def call(*args):
-        code = run(["segment", *map(str, args)])
-        return code, *capsys.readouterr()
-
-    return call
+def segment(here, call):
+    return partial(call, "segment")
 
 
 def write_scene(path, seed=1, size=(96, 128)):

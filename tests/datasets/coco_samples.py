@@ -79,6 +79,20 @@ steady = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], m
 
 arrays = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20))
 
+
+def spoil(content, data, depth):
+    """Puts junk somewhere into what a file of JSON says, not deeper than so many levels."""
+    for _ in range(depth):
+        keys = list(content) if isinstance(content, dict) else list(range(len(content)))
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(content[key], (dict, list)) or data.draw(st.integers(0, 3)) == 0:
+            content[key] = data.draw(junk)
+            return
+        content = content[key]
+
+
 junk = st.recursive(
     st.none()
     | st.booleans()

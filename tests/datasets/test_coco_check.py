@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from coco_samples import CATEGORIES, DOT, PARTS, RING, dump, edit, junk, load, panoptic_sample, sample, steady, write
+from coco_samples import CATEGORIES, DOT, PARTS, RING, dump, edit, load, panoptic_sample, sample, spoil, steady, write
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,16 +23,20 @@ def found(path, *args, **options):
     return [(problem.where, problem.code) for problem in check(path, *args, **options)]
 
 
+def update(row, values):
+    """Sets fields; `...` takes one out."""
+    for name, value in values.items():
+        if value is ...:
+            del row[name]
+        else:
+            row[name] = value
+
+
 def set_in(section, index, **values):
-    """A change to one entry; `...` takes the field out."""
+    """A change to one entry."""
 
     def change(content):
-        row = content[section][index]
-        for name, value in values.items():
-            if value is ...:
-                del row[name]
-            else:
-                row[name] = value
+        update(content[section][index], values)
 
     return change
 
@@ -223,12 +227,7 @@ def test_a_link_out_of_the_folder(tmp_path):
 
 def segment(picture, number, **values):
     def change(content):
-        row = content["annotations"][picture]["segments_info"][number]
-        for name, value in values.items():
-            if value is ...:
-                del row[name]
-            else:
-                row[name] = value
+        update(content["annotations"][picture]["segments_info"][number], values)
 
     return change
 
@@ -296,16 +295,7 @@ def test_junk_anywhere_is_survived(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("junk")
     path = data.draw(st.sampled_from([lambda: sample(folder / "x.json"), lambda: panoptic_sample(folder)]))()
     content = load(path)
-    target = content
-    for _ in range(6):
-        keys = list(target) if isinstance(target, dict) else list(range(len(target)))
-        if not keys:
-            break
-        key = data.draw(st.sampled_from(keys))
-        if not isinstance(target[key], (dict, list)) or data.draw(st.integers(0, 3)) == 0:
-            target[key] = data.draw(junk)
-            break
-        target = target[key]
+    spoil(content, data, 6)
     path.write_text(json.dumps(content))
     for problem in check(path, folder):
         assert problem.code

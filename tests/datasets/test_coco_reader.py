@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from coco_samples import DOT, PARTS, RING, dump, edit, junk, load, sample, steady
+from coco_samples import DOT, PARTS, RING, dump, edit, load, sample, spoil, steady
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as api
@@ -277,16 +277,7 @@ def test_sections_in_any_order(path):
 def test_junk_anywhere_gives_a_coded_error_or_a_value(tmp_path_factory, data):
     path = sample(tmp_path_factory.mktemp("junk") / "x.json")
     content = load(path)
-    target = content
-    for _ in range(data.draw(st.integers(1, 4))):
-        keys = list(target) if isinstance(target, dict) else list(range(len(target)))
-        if not keys:
-            break
-        key = data.draw(st.sampled_from(keys))
-        if not isinstance(target[key], (dict, list)) or data.draw(st.booleans()):
-            target[key] = data.draw(junk)
-            break
-        target = target[key]
+    spoil(content, data, data.draw(st.integers(1, 4)))
     path.write_text(json.dumps(content))
     try:
         for annotation in coco.read(path).annotations():

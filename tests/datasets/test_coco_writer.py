@@ -233,9 +233,10 @@ def test_writing_takes_the_memory_of_one_picture(tmp_path, monkeypatch):
 
 
 MEASURE = """
-import resource, sys
+import sys
 from coco_samples import CATEGORIES, instance
 from locara_label.datasets import check, coco
+from tests.peak_memory import peak_rss_bytes
 
 def write(pictures):
     with coco.CocoWriter(sys.argv[1], CATEGORIES) as writer:
@@ -246,7 +247,7 @@ def read():
     return sum(1 for _ in coco.read(sys.argv[1]).annotations())
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return peak_rss_bytes() >> 20
 
 instances = [instance("cup", (x, 0, x + 2, 3)) for x in range(10)]
 write(100), read(), check.check(sys.argv[1])

@@ -1,6 +1,6 @@
 """Kills `locara-label prelabel` at random moments and compares what the next run makes of it with an uninterrupted run.
 
-python -m tests.faults.batch_kill --kills 20
+python -m tests.faults.batch_kill --kills 20 [--runner ray]
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ import cv2
 
 from fixtures.scenes import EVALUATION_SEED, make_scene
 from locara_label.weights.store import MINI
+from tests.hostile.judging import Summary
 
+PICTURES = 48
+"""Three shards."""
 PRELABEL = [sys.executable, "-c", "from locara_label.cli import main; main()", "prelabel"]
 OPTIONS = [
     "--model",
@@ -55,9 +58,9 @@ def command(pictures: Path, out: Path) -> list[str]:
     return [*PRELABEL, str(pictures), "--out", str(out), "--weights", str(weights_beside(pictures)), *OPTIONS]
 
 
-def run(pictures: Path, out: Path) -> dict:
+def run(pictures: Path, out: Path, *options: str) -> dict:
     """A whole run; one picture is bad, so the exit code is 3."""
-    done = subprocess.run(command(pictures, out), capture_output=True, text=True, check=False)
+    done = subprocess.run([*command(pictures, out), *options], capture_output=True, text=True, check=False)
     if done.returncode != 3:
         raise AssertionError(f"exit code {done.returncode}: {done.stderr}")
     return json.loads(done.stdout)
@@ -124,12 +127,30 @@ def kill_often(folder: Path, kills: int, count: int, seed: int) -> dict:
     return {"kills": kills, "pictures": count, "whole_run_s": round(whole_s, 2), "identical": kills, "killed_at": dict(reached)}
 
 
+def part(numbers: range) -> Summary:
+    """Kills of some numbers."""
+    summary, began = Summary(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="batch-kill-") as folder:
+        try:
+            found = kill_often(Path(folder), len(numbers), PICTURES, numbers.start)
+        except AssertionError as error:
+            summary.violations.append(f"kills {numbers.start} to {numbers.stop - 1}: {error}")
+        else:
+            summary.outcomes += Counter({f"killed at: {stage}": count for stage, count in found["killed_at"].items()})
+            summary.measured("whole_run_s", found["whole_run_s"])
+    summary.count = len(numbers)
+    summary.slowest = (time.monotonic() - began) / len(numbers), "mean of a part"
+    return summary
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--pictures", type=int, default=80)
+    parser.add_argument("--runner", choices=["local", "ray"], default="local")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    OPTIONS.extend(["--runner", options.runner])
     with tempfile.TemporaryDirectory(prefix="batch-kill-") as folder:
         print(json.dumps(kill_often(Path(folder), options.kills, options.pictures, options.seed)))
 

@@ -95,4 +95,10 @@ def test_what_does_not_fit() -> None:
 def test_extreme_logits() -> None:
     extreme = np.array([[-1e30, 0, 1e30]], "f4")
     assert softmax(extreme).tolist() == [[0, 0, 1]]
-    assert sigmoid(extreme).tolist() == [[0, 0.5, 1]]
+    np.testing.assert_allclose(sigmoid(extreme), [[0, 0.5, 1]], rtol=0, atol=1e-30)
+
+
+def test_sigmoid_is_exact_where_it_is_small() -> None:
+    logits = np.array([-200, -80, -60, -20, -5, 0, 5, 20, 200], np.float32)
+    wanted = 1 / (1 + np.exp(-np.maximum(logits, -80).astype(float)))
+    np.testing.assert_allclose(sigmoid(logits), wanted, rtol=1e-5)

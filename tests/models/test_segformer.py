@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -98,8 +100,8 @@ def test_what_is_no_picture(image: object) -> None:
         _model(_logits())[0].segment(image)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf")])
-def test_what_is_no_threshold(threshold: float) -> None:
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf"), "abc", [0.5], object()])
+def test_what_is_no_threshold(threshold: Any) -> None:
     with pytest.raises(BadOption) as raised:
         checked_threshold(threshold, 0.5)
     assert raised.value.code == "option.threshold"

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="parity needs torch and transformers (pip install locara-label[dev])")
+from tests.required import needed
+
+torch = needed("torch")
 
 from locara_label.engine.loading import load  # noqa: E402
 from locara_label.settings import Settings  # noqa: E402

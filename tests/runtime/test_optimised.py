@@ -127,6 +127,17 @@ def test_trim_takes_what_was_not_used_for_longest(cache: Cache) -> None:
     assert list(cache.root.iterdir()) == []
 
 
+def test_trim_leaves_what_another_process_is_writing(cache: Cache) -> None:
+    _open(cache)
+    slots = [cache.begin(name, CPU, sessions._session_options(Options())) for name in ("theirs", "dead")]
+    alive, dead = (slot.folder for slot in slots if slot is not None)
+    (alive / MODEL).write_bytes(b"half")
+    os.utime(dead, (1e9, 1e9))
+    Cache(cache.root, max_bytes=0).trim()
+    assert list(cache.root.iterdir()) == [alive]
+    assert (alive / MODEL).read_bytes() == b"half"
+
+
 def test_use_makes_an_entry_young(cache: Cache) -> None:
     _open(cache)
     model = cache.find("one", CPU)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from types import ModuleType
 
@@ -16,6 +18,8 @@ def _runtime(monkeypatch: pytest.MonkeyPatch, *available: str, version: str = "1
     module.__version__ = version
     module.InferenceSession = object
     module.get_available_providers = lambda: list(available)
+    module.silenced = []
+    module.disable_telemetry_events = lambda: module.silenced.append(True)
     monkeypatch.setitem(sys.modules, "onnxruntime", module)
     return module
 
@@ -88,3 +92,35 @@ def test_a_runtime_that_is_new_enough(monkeypatch: pytest.MonkeyPatch, version: 
 
 def test_installed_distributions() -> None:
     assert set(providers.installed_distributions()) <= set(providers.DISTRIBUTIONS)
+
+
+@pytest.mark.parametrize(("wanted", "silenced"), [(None, True), ("1", True), ("0", False)])
+def test_reports_end_where_another_package_imported_it_first(
+    monkeypatch: pytest.MonkeyPatch, wanted: str | None, silenced: bool
+) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("ORT_DISABLE_TELEMETRY", wanted)
+    module = _runtime(monkeypatch, CPU)
+    providers.onnxruntime()
+    assert bool(module.silenced) is silenced
+
+
+WATCH_THE_HOME = """
+import os, pathlib, sys
+import locara_label
+model = locara_label.load("mini")
+found = [str(path) for path in pathlib.Path(os.environ["HOME"]).rglob("*") if path.is_file()]
+assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+assert not found, found
+"""
+
+
+def test_onnxruntime_reports_to_nobody_and_leaves_no_identifier(tmp_path) -> None:
+    """Left alone it writes `.cache/Microsoft/DeveloperTools/.onnxruntime/deviceid` and looks up its makers' host."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}}
+    environment |= {"HOME": str(tmp_path / "home"), "LOCARA_CACHE_DIR": str(tmp_path / "cache")}
+    (tmp_path / "home").mkdir()
+    command = [sys.executable, "-c", WATCH_THE_HOME]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

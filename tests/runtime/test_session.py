@@ -3,14 +3,17 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from locara_label.errors import Cancelled, DeadlineExceeded, InferenceFailed
+from locara_label.runtime.optimised import Cache
 from locara_label.runtime.session import Options, Session, Stop, finite, open_session
-from tests.runtime.small_graphs import doubling, endless
+from tests.runtime.small_graphs import doubling, endless, half_normalised
 
 MATRIX = {"x": np.full((64, 64), 0.01, "f4")}
 FAST_S = 2.0
@@ -124,6 +127,25 @@ def test_a_model_that_is_none(content: bytes) -> None:
     with pytest.raises(InferenceFailed) as raised:
         open_session(content, Options("cpu"))
     assert raised.value.code == "run.load"
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["without a cache", "with a cache"])
+def test_a_sound_model_that_the_optimiser_refuses(tmp_path: Path, caplog: pytest.LogCaptureFixture, *, kept: bool) -> None:
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(half_normalised(), settings, providers=["CPUExecutionProvider"])
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
+        expected = str(error).splitlines()[0]
+    else:
+        pytest.skip("this ONNX Runtime fuses it")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(half_normalised())
+    session = open_session(path, Options("cpu", cache=Cache(tmp_path / "cache") if kept else None), "half")
+    assert expected[:200] in caplog.text
+    x = np.random.default_rng(0).normal(size=(2, 8)).astype("f4")
+    wanted = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    np.testing.assert_allclose(session.run({"x": x})["y"], wanted, atol=1e-2)
 
 
 def test_threads_share_a_session(quick: Session) -> None:

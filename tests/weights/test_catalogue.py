@@ -7,7 +7,7 @@ import re
 import pytest
 
 from locara_label.errors import BadOption, UnknownModel
-from locara_label.weights.catalogue import Row, find, labels, rows
+from locara_label.weights.catalogue import PUBLISHED_VIDEO_PARTS, Row, find, labels, rows
 from locara_label.weights.plan import check_path
 
 NAMES = [row.name for row in rows()]
@@ -40,7 +40,37 @@ def test_pinned_rows_cannot_slip_to_other_weights(row: Row):
 
 
 def test_names_are_unique():
-    assert len(set(NAMES)) == len(NAMES) == 42
+    assert len(set(NAMES)) == len(NAMES) == 71
+
+
+def test_graphs_of_a_row():
+    assert find("segformer-b0-finetuned-ade-512-512").graphs == ("segformer-b0",)
+    assert find("mask2former-swin-large-coco-instance").graphs == ("mask2former-swin-large-q200",)
+    assert find("sam2.1-hiera-tiny").graphs == ("sam2.1-hiera-tiny-encoder", "sam2.1-hiera-tiny-decoder")
+    assert find("sam2.1-hiera-tiny-onnx").graphs == ()
+    parts = ("image", "text", "detector")
+    assert find("grounding-dino-base").graphs == tuple(f"grounding-dino-base-{part}" for part in parts)
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row.family == "sam2"], ids=lambda row: row.name)
+def test_prompt_rows(row: Row):
+    assert row.task == "prompt"
+    assert not row.licence.must_accept
+    assert (row.onnx is None) == (row.onnx_decoder is None)
+    if row.onnx_decoder:
+        paths = {file.path: file for file in row.files}
+        assert row.weights[0].path == row.onnx
+        assert paths[row.onnx_decoder].required
+        assert not paths[f"{row.onnx}_data"].required
+        assert not paths[f"{row.onnx_decoder}_data"].required
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row.family == "sam2-video"], ids=lambda row: row.name)
+def test_published_video_rows(row: Row):
+    assert row.task == "video"
+    wanted = {"constants.json", *(f"onnx/{part}.onnx" for part in PUBLISHED_VIDEO_PARTS)}
+    assert {file.path for file in (*row.files, *row.weights) if file.required} == wanted
+    assert row.weights[0].path == row.onnx == f"onnx/{PUBLISHED_VIDEO_PARTS[0]}.onnx"
 
 
 def test_restricted_weights_must_be_accepted():
