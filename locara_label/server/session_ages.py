@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container
 
+_OFTEN = 10
+
 
 class SessionAges:
     """By a clock that does not jump; it begins anew with a server. Threads may share it."""
@@ -21,6 +23,11 @@ class SessionAges:
             used_s: as it is kept. It may come from any clock: all that counts is whether it is another than before.
         """
         self._noted(session_id, used_s)
+
+    def is_due(self, session_id: str) -> bool:
+        """Whether a session's last use was so long ago that other servers should be told of the next one."""
+        noted = self._seen.get(session_id)
+        return noted is not None and self._clock() > noted[1] + self._idle_s / _OFTEN
 
     def is_over(self, session_id: str, used_s: float) -> bool:
         """Takes note of a session; whether it was known, or unused, for too long."""

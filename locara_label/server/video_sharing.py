@@ -92,7 +92,10 @@ class SharedSessions:
         if self._shared and not self._is_running(owner, session_id) and not self._is_current(owner, session_id):
             with self.use(owner, session_id, self._core.video_turns(self._core.settings.server.click_s)):
                 pass
-        return self._sessions.view(owner, session_id)
+        view = self._sessions.view(owner, session_id)
+        if self._shared and self._ages.is_due(session_id):
+            self._touch(owner, session_id)
+        return view
 
     def cancel(self, owner: str, session_id: str) -> bool:
         """Ends what this server does in a session; whether there was something. Raises BadRequest, StoreFailed."""
@@ -135,6 +138,11 @@ class SharedSessions:
             self._closed = True
             if self._opened is not None:
                 self._opened.close()
+
+    def _touch(self, owner: str, session_id: str) -> None:
+        used_s = time.time()
+        self._kept.touch(owner, session_id, used_s)
+        self._ages.see(session_id, used_s)
 
     @contextmanager
     def _claimed(self, owner: str, session_id: str, turns: Turns) -> Iterator[None]:

@@ -50,6 +50,16 @@ def test_what_is_too_old_is_over_however_much_it_is_used(ages: SessionAges, cloc
     assert ages.is_over("a", 101)
 
 
+def test_a_use_is_due_well_before_the_end(ages: SessionAges, clock: Clock) -> None:
+    assert not ages.is_due("a")
+    ages.see("a", 1)
+    assert not ages.is_due("a")
+    clock.now = 2
+    assert ages.is_due("a")
+    ages.see("a", 2)
+    assert not ages.is_due("a")
+
+
 def test_what_is_gone_is_not_remembered(ages: SessionAges, clock: Clock) -> None:
     ages.see("a", 1)
     ages.see("b", 1)

@@ -171,3 +171,17 @@ def test_what_nobody_uses_is_forgotten(serve: Callable[..., Client], clip: Path,
     opened(one, clip)
     with MaskletStore(tmp_path / "shared.sqlite3") as store:
         assert SessionStore(store).read("local", at.rpartition("/")[2]) is None
+
+
+def test_what_is_looked_at_is_used(serve: Callable[..., Client], clip: Path, tmp_path: Path) -> None:
+    client = serve(video_idle_s=5)
+    at = opened(client, clip)
+
+    def used_s() -> float:
+        with MaskletStore(tmp_path / "shared.sqlite3") as store:
+            return SessionStore(store).used()[at.rpartition("/")[2]]
+
+    began_s = used_s()
+    threading.Event().wait(0.6)
+    assert client.get(at).status == 200
+    assert used_s() > began_s

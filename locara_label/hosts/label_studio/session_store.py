@@ -77,6 +77,11 @@ class SessionStore:
         with self._database.writing() as connection:
             connection.execute(update(SESSIONS).where(_at(owner, session_id)).values(**values))
 
+    def touch(self, owner: str, session_id: str, used_s: float) -> None:
+        """Keeps that a session was used; nothing happens to one that was closed meanwhile."""
+        with self._database.writing() as connection:
+            connection.execute(update(SESSIONS).where(_at(owner, session_id)).values(used_s=used_s))
+
     def remove(self, owner: str, session_id: str) -> bool:
         """Forgets a session; whether there was one."""
         with self._database.writing() as connection:
